@@ -1,3 +1,5 @@
+import type { Deny, PolicyRef } from './types.ts'
+
 /**
  * Every reason of ours to refuse, and the HTTP status it is answered with. Closed: metric labels, README and
  * the challenge are derived from it. Policies add their own codes by `policy.reasons`, always with status 403.
@@ -65,4 +67,17 @@ export class Denied extends Error {
 /** The one converter of whatever was thrown. What is not a Denied is our own failure, its text kept only as `cause`. */
 export function asDenied(thrown: unknown): Denied {
   return thrown instanceof Denied ? thrown : new Denied('internal_error', undefined, { cause: thrown })
+}
+
+/** The decision that a refusal of ours amounts to. */
+export function refusal(denied: Denied, policy?: PolicyRef): Deny {
+  return {
+    outcome: 'deny',
+    reason: denied.reason,
+    status: REASONS[denied.reason],
+    headers: [],
+    metadata: {},
+    ...(denied.detail !== undefined && { note: denied.detail }),
+    ...(policy && { policy }),
+  }
 }

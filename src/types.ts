@@ -168,3 +168,16 @@ export interface Trail {
   /** Microseconds spent in each stage that was entered. */
   readonly durations: { [stage in Stage]?: number }
 }
+
+/** The whole service as its listeners see it: never throws, never rejects. `read` may throw a Denied. */
+export type Check = (read: () => HeldRequest, deadline: Deadline) => Reply | Promise<Reply>
+
+/** The service log. Fields are named one by one; none may hold a token, a header value or a tool argument. */
+export interface Log {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+/** Milliseconds since the epoch. */
+export type Clock = () => number

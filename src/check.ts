@@ -1,0 +1,110 @@
+import type { DecideRoom } from './decide/decide.ts'
+import { asDenied, Denied, refusal } from './denied.ts'
+import type { gather } from './gather/gather.ts'
+import type { IdentifyRoom } from './identify/identify.ts'
+import type { RecordRoom } from './record/record.ts'
+import type { respond } from './respond/respond.ts'
+import { routeSettings } from './route.ts'
+import type {
+  Check,
+  Clock,
+  Deadline,
+  HeldRequest,
+  Identity,
+  Log,
+  Reply,
+  RouteSettings,
+  Stage,
+  Trail,
+} from './types.ts'
+
+export interface Rooms {
+  readonly identify: IdentifyRoom['identify']
+  readonly gather: typeof gather
+  readonly decide: DecideRoom['decide']
+  readonly respond: typeof respond
+  readonly record: Pick<RecordRoom, 'hasRoom' | 'record'>
+}
+
+/**
+ * One check: identify → gather → decide → respond → record. Starts from no decision at all, never throws and
+ * never rejects: whatever a stage throws is a refusal with a reason. Synchronous unless `identify` has to wait.
+ */
+export function createCheck(
+  { identify, gather, decide, respond, record }: Rooms,
+  defaults: RouteSettings,
+  { clock, newId, log }: { clock: Clock; newId: () => string; log: Log },
+): Check {
+  return (read, deadline) => {
+    const trail: Trail = { decisionId: newId(), startedAt: clock(), route: defaults, durations: {} }
+    try {
+      const request = read()
+      trail.request = request
+      trail.route = routeSettings(defaults, request.contextExtensions)
+      const entered = clock()
+      const identity = identify(request, trail.route, deadline)
+      if (!(identity instanceof Promise)) return settle(trail, request, identity, entered, deadline)
+      return identity.then(
+        known => settle(trail, request, known, entered, deadline),
+        thrown => refuse(trail, thrown),
+      )
+    } catch (thrown) {
+      return refuse(trail, thrown)
+    }
+  }
+
+  function settle(
+    trail: Trail,
+    request: HeldRequest,
+    identity: Identity | undefined,
+    entered: number,
+    deadline: Deadline,
+  ): Reply {
+    try {
+      if (identity) trail.identity = identity
+      const identified = lap(trail, 'identify', entered)
+      const context = gather(request, identity, identified)
+      const gathered = lap(trail, 'gather', identified)
+      const decision = decide(context)
+      // A late allow is no allow: Envoy has stopped waiting, and what was true may no longer be.
+      if (lap(trail, 'decide', gathered) > deadline.at) throw new Denied('deadline')
+      trail.decision = decision
+      return answer(trail)
+    } catch (thrown) {
+      return refuse(trail, thrown)
+    }
+  }
+
+  function refuse(trail: Trail, thrown: unknown): Reply {
+    const denied = asDenied(thrown)
+    // Frames only: the message of a foreign error may quote what it choked on.
+    if (denied.cause instanceof Error)
+      log.error({ decision_id: trail.decisionId, at: frames(denied.cause) }, 'a check failed inside')
+    trail.decision = refusal(denied)
+    return answer(trail)
+  }
+
+  /** No record, no access: where the decision log has no room, the answer is a refusal. */
+  function answer(trail: Trail): Reply {
+    if (!record.hasRoom()) trail.decision = refusal(new Denied('log_full'))
+    const decided = clock()
+    const reply = respond(trail)
+    lap(trail, 'respond', decided)
+    record.record(trail, reply)
+    return reply
+  }
+
+  function lap(trail: Trail, stage: Stage, since: number): number {
+    const now = clock()
+    trail.durations[stage] = Math.round((now - since) * 1000)
+    return now
+  }
+}
+
+function frames(error: Error): string[] {
+  return (error.stack ?? '')
+    .split('\n')
+    .filter(line => /^\s+at /.test(line))
+    .slice(0, 8)
+    .map(line => line.trim())
+}

@@ -1,0 +1,130 @@
+import { parseArgs } from 'node:util'
+import { destination, pino } from 'pino'
+import { startService, VERSION } from './app.ts'
+import { configSchema, readConfig } from './config.ts'
+import { explain } from './explain.ts'
+import type { Log } from './types.ts'
+import { Unusable } from './unusable.ts'
+
+const HELP = `agent-authz ${VERSION}: Envoy external authorization for AI agents
+
+Usage
+  agent-authz serve --config FILE                  answer Envoy until SIGTERM
+  agent-authz config check --config FILE           is this configuration valid? exit 0 or 1
+  agent-authz config schema                        the configuration as JSON Schema
+  agent-authz check --config FILE --request FILE   decide one CheckRequest (protojson) and say why;
+                                                   exit 0 allow, 1 deny, 2 error
+  agent-authz --version | --help
+
+Signals to serve
+  SIGTERM, SIGINT   drain, then end        SIGHUP   read the configuration again
+  SIGUSR2           open the decision log again, after it was moved away
+
+The service log goes to standard error, one JSON object a line.
+`
+
+const EXIT = { ok: 0, failed: 1, error: 2 } as const
+
+/** A fault in how the command was called. */
+class Usage extends Error {}
+
+async function main(args: readonly string[]): Promise<number | undefined> {
+  const { values, positionals } = parse(args)
+  if (values.version) return print(`${VERSION}\n`)
+  if (values.help) return print(HELP)
+  switch (positionals.join(' ')) {
+    case 'serve':
+      return serve(required(values.config, '--config FILE'))
+    case 'config check':
+      readConfig(required(values.config, '--config FILE'))
+      return print(`${values.config} is valid\n`)
+    case 'config schema':
+      return print(`${JSON.stringify(configSchema(), null, 2)}\n`)
+    case 'check': {
+      const config = required(values.config, '--config FILE')
+      const { outcome, text } = await explain(
+        config,
+        required(values.request, '--request FILE'),
+        serviceLog(),
+      )
+      print(text)
+      return outcome === 'allow' ? EXIT.ok : EXIT.failed
+    }
+    case '':
+      throw new Usage('a command is missing')
+    default:
+      throw new Usage(`unknown command: ${positionals.join(' ')}`)
+  }
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        config: { type: 'string' },
+        request: { type: 'string' },
+        version: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    })
+  } catch (error) {
+    throw new Usage((error as Error).message)
+  }
+}
+
+function required(value: string | undefined, option: string): string {
+  if (value === undefined) throw new Usage(`${option} is missing`)
+  return value
+}
+
+function print(text: string): number {
+  process.stdout.write(text)
+  return EXIT.ok
+}
+
+function serviceLog(): Log {
+  return pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination({ fd: 2, sync: true }))
+}
+
+/** Runs until a signal ends it; the exit code is set then. */
+async function serve(config: string): Promise<undefined> {
+  const log = serviceLog()
+  const service = await startService(config, log)
+  log.info({ version: VERSION, grpc: service.grpc, admin: service.admin }, 'listening')
+
+  let ending = false
+  const end = (code: number, why: object, message: string) => {
+    if (ending) return
+    ending = true
+    log.info(why, message)
+    service.stop().then(
+      () => process.exit(code),
+      () => process.exit(EXIT.failed),
+    )
+  }
+  process.on('SIGTERM', signal => end(EXIT.ok, { signal }, 'draining'))
+  process.on('SIGINT', signal => end(EXIT.ok, { signal }, 'draining'))
+  process.on('SIGHUP', () => void service.reload())
+  process.on('SIGUSR2', () => service.reopen())
+  // Whatever state this leaves is not to be trusted with the next request. The message may quote one, the type cannot.
+  process.on('uncaughtException', error =>
+    end(
+      EXIT.failed,
+      { error: error?.name, at: error?.stack?.match(/^ +at .*/gm)?.slice(0, 8) },
+      'a fault inside: draining',
+    ),
+  )
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  const known = error instanceof Unusable || error instanceof Usage
+  process.stderr.write(
+    `agent-authz: ${known ? error.message : `a fault inside: ${(error as Error)?.stack}`}\n`,
+  )
+  if (error instanceof Usage) process.stderr.write('agent-authz --help shows the commands\n')
+  process.exit(error instanceof Usage || process.argv[2] === 'check' ? EXIT.error : EXIT.failed)
+}

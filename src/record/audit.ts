@@ -1,0 +1,108 @@
+import type { HeldRequest, JsonObject, Reply, Trail } from '../types.ts'
+
+/** What is kept of one check. Every field is named here; nothing is written "minus the secrets". */
+export interface AuditRecord {
+  decision_id: string
+  trace_id?: string
+  request_id?: string
+  time: string
+  mode: 'enforce' | 'observe'
+  outcome: 'allow' | 'deny'
+  enforced: boolean
+  reason: string
+  note?: string
+  status: number
+  issuer?: string
+  delegator?: string
+  agent?: string
+  agent_iss?: string
+  actor_source?: 'act' | 'client' | 'none'
+  prior_actors?: readonly { readonly sub: string; readonly iss: string }[]
+  client_id?: string
+  token_id?: string
+  source?: { address?: string; principal?: string }
+  method?: string
+  host?: string
+  path?: string
+  entrypoint?: string
+  policy_revision?: string
+  durations_us: { readonly [stage: string]: number }
+}
+
+/** The record of a finished check. `status` is the HTTP status decided, which observe mode may not have enforced. */
+export function auditRecord(trail: Trail, reply: Reply, finishedAt: number): AuditRecord {
+  const { request, identity, decision } = trail
+  const outcome = decision?.outcome ?? 'deny'
+  const traceId = request && traceIdOf(request)
+  const requestId = request?.header('x-request-id')[0]
+  return {
+    decision_id: trail.decisionId,
+    ...(traceId !== undefined && { trace_id: traceId }),
+    ...(requestId !== undefined && { request_id: shorten(requestId) }),
+    time: rfc3339(trail.startedAt),
+    mode: trail.route.mode,
+    outcome,
+    enforced: reply.kind === outcome,
+    reason: decision?.reason ?? 'internal_error',
+    ...(decision?.note !== undefined && { note: decision.note }),
+    status: decision === undefined ? 500 : decision.outcome === 'allow' ? 200 : decision.status,
+    ...(identity && {
+      issuer: identity.issuer,
+      ...(identity.delegator !== undefined && { delegator: identity.delegator }),
+      ...(identity.agent !== undefined && { agent: identity.agent }),
+      ...(identity.agentIss !== undefined && { agent_iss: identity.agentIss }),
+      actor_source: identity.actorSource,
+      prior_actors: identity.priorActors.map(({ sub, iss }) => ({ sub, iss })),
+      ...(identity.clientId !== undefined && { client_id: identity.clientId }),
+      ...(identity.tokenId !== undefined && { token_id: identity.tokenId }),
+    }),
+    ...(request && {
+      source: sourceOf(request),
+      method: shorten(request.method),
+      host: shorten(request.host),
+      path: shorten(request.path.split('?', 1)[0] as string),
+    }),
+    ...(decision?.policy && {
+      entrypoint: decision.policy.entrypoint,
+      policy_revision: decision.policy.revision,
+    }),
+    durations_us: { ...trail.durations, total: Math.round((finishedAt - trail.startedAt) * 1000) },
+  }
+}
+
+const LONGEST = 2048
+
+/** A hostile request must not choose how much of the log it fills. */
+function shorten(text: string): string {
+  return text.length <= LONGEST ? text : `${text.slice(0, LONGEST)}…`
+}
+
+/** W3C Trace Context, section 3.2: `version-traceid-parentid-flags`, not all zeros. */
+function traceIdOf(request: HeldRequest): string | undefined {
+  const match = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(
+    request.header('traceparent')[0] ?? '',
+  )
+  const id = match?.[1]
+  return id === undefined || /^0+$/.test(id) ? undefined : id
+}
+
+function sourceOf({ attributes }: HeldRequest): { address?: string; principal?: string } {
+  const source = object(attributes.source)
+  const address = object(object(source?.address)?.socketAddress)?.address
+  const principal = source?.principal
+  return {
+    ...(typeof address === 'string' && { address }),
+    ...(typeof principal === 'string' && { principal: shorten(principal) }),
+  }
+}
+
+function object(value: unknown): JsonObject | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as JsonObject)
+    : undefined
+}
+
+function rfc3339(milliseconds: number): string {
+  const micros = Math.floor((milliseconds % 1) * 1000)
+  return `${new Date(milliseconds).toISOString().slice(0, -1)}${String(micros).padStart(3, '0')}Z`
+}

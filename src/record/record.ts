@@ -1,0 +1,76 @@
+import { z } from 'zod'
+import type { Clock, Log, Reply, Trail } from '../types.ts'
+import { auditRecord } from './audit.ts'
+import { createLineLog, type LineLog } from './line-log.ts'
+import type { Metrics } from './metrics.ts'
+
+export { createMetrics, type Metrics } from './metrics.ts'
+
+export const decisionLogSettings = z
+  .union([
+    z.literal('none'),
+    z.strictObject({
+      file: z.string().min(1).optional().describe('Where the lines go; absent: standard output.'),
+      on_full: z
+        .enum(['refuse', 'drop'])
+        .default('refuse')
+        .describe('When no more lines can be kept: answer 503 log_full, or count the line as dropped.'),
+    }),
+  ])
+  .default({ on_full: 'refuse' })
+  .describe('One JSON object a line for every answer; none: no decision log.')
+
+export type DecisionLogSettings = z.infer<typeof decisionLogSettings>
+
+export interface RecordRoom {
+  /** False: a line would be lost, and the settings say that then nothing is allowed. */
+  hasRoom(): boolean
+  /** The audit line and the metrics of one answer. Never throws. */
+  record(trail: Trail, reply: Reply): void
+  /** Opens the file anew by its name, for log rotation. */
+  reopen(): void
+  /** Waits until all is written, for at most `patience` ms. */
+  close(patience: number): Promise<void>
+}
+
+/** Where every answer leaves its trace: one line in the decision log and a count in the metrics. */
+export function createRecord(
+  settings: DecisionLogSettings,
+  { clock, log, metrics }: { clock: Clock; log: Log; metrics: Metrics },
+): RecordRoom {
+  const file = settings === 'none' ? undefined : settings.file
+  const refuses = settings !== 'none' && settings.on_full === 'refuse'
+  const lines: LineLog | undefined =
+    settings === 'none'
+      ? undefined
+      : createLineLog(file, {
+          writeFailed(code) {
+            metrics.logFailed()
+            log.error(
+              { file, code },
+              'the decision log cannot be written; lines are kept until there is no room',
+            )
+          },
+          recovered: () => log.info({ file }, 'the decision log is written again'),
+        })
+  let dropping = false
+  metrics.pendingLogBytes(() => lines?.pendingBytes() ?? 0)
+
+  return {
+    hasRoom: () => !refuses || (lines?.hasRoom() ?? true),
+    record(trail, reply) {
+      const finishedAt = clock()
+      metrics.answered(trail, finishedAt)
+      if (!lines) return
+      const kept = lines.append(JSON.stringify(auditRecord(trail, reply, finishedAt)))
+      if (!kept) metrics.logDropped()
+      if (!kept && !dropping) log.error({ file }, 'the decision log is full; answers leave no line')
+      dropping = !kept
+    },
+    reopen: () => lines?.reopen(),
+    async close(patience) {
+      const lost = (await lines?.close(patience)) ?? 0
+      if (lost > 0) log.error({ file, bytes: lost }, 'the end of the decision log could not be written')
+    },
+  }
+}

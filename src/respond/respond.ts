@@ -1,0 +1,92 @@
+import type { Allow, AllowReply, Deny, DenyReply, Field, JsonObject, Reply, Trail } from '../types.ts'
+import { TRUSTED_HEADERS } from '../types.ts'
+import { challenge, mayHaveBody, standardBody } from './refusal.ts'
+
+const DECISION_ID = 'x-authz-decision-id'
+const TRUSTED: ReadonlySet<string> = new Set(TRUSTED_HEADERS)
+
+/**
+ * The answer to Envoy for a decision; without one, for `internal_error`. In observe mode a refusal is let through
+ * here and nowhere else: it makes a reply, never a decision. `route_invalid` is refused in either mode, since the
+ * route's own mode cannot be believed then.
+ */
+export function respond(trail: Trail): Reply {
+  const { decision } = trail
+  if (decision?.outcome === 'allow') return allow(trail, decision)
+  if (decision && trail.route.mode === 'observe' && decision.reason !== 'route_invalid')
+    return allow(trail, NOTHING_FROM_POLICY)
+  return deny(trail, decision)
+}
+
+type FromPolicy = Omit<Allow, 'outcome' | 'reason'>
+
+const NOTHING_FROM_POLICY: FromPolicy = {
+  headers: [],
+  responseHeaders: [],
+  requestHeadersToRemove: [],
+  queryToSet: [],
+  queryToRemove: [],
+  metadata: {},
+}
+
+function allow(trail: Trail, policy: FromPolicy): AllowReply {
+  const trusted: Field[] = [...(trail.identity?.headers ?? []), [DECISION_ID, trail.decisionId]]
+  const removed = new Set([...untrusted(trail, trusted), ...policy.requestHeadersToRemove])
+  const replaced = policy.headers.some(([name]) => name === 'authorization')
+  if (trail.identity && trail.route.mode === 'enforce' && trail.route.authorization === 'remove' && !replaced)
+    removed.add('authorization')
+  return {
+    kind: 'allow',
+    // Envoy removes after it sets: a name in both lists would be gone.
+    headers: [...trusted, ...policy.headers.filter(([name]) => !removed.has(name))],
+    headersToRemove: [...removed],
+    responseHeaders: policy.responseHeaders,
+    queryToSet: policy.queryToSet,
+    queryToRemove: policy.queryToRemove,
+    metadata: metadata(trail, policy.metadata),
+  }
+}
+
+/** Every trusted header that we do not set, and the twins of all of them: `x_agent_id` is `x-agent-id` to a CGI-like upstream. */
+function untrusted(trail: Trail, set: readonly Field[]): string[] {
+  const names = new Set(set.map(([name]) => name))
+  const twins = (trail.request?.headerNames ?? []).filter(
+    name => !TRUSTED.has(name) && TRUSTED.has(name.replaceAll('_', '-')),
+  )
+  return [...TRUSTED_HEADERS.filter(name => !names.has(name)), ...twins]
+}
+
+function deny(trail: Trail, decision: Deny | undefined): DenyReply {
+  const reason = decision?.reason ?? 'internal_error'
+  const status = decision?.status ?? 500
+  const policyHeaders = (decision?.headers ?? []).filter(([name]) => name !== DECISION_ID)
+  const named = new Set(policyHeaders.map(([name]) => name))
+  const defaults: Field[] = challenge(reason, status, decision?.challengeScope)
+  if (decision?.body === undefined) defaults.push(['content-type', 'application/json'])
+  return {
+    kind: 'deny',
+    status,
+    headers: [
+      [DECISION_ID, trail.decisionId],
+      ...defaults.filter(([name]) => !named.has(name)),
+      ...policyHeaders,
+    ],
+    body: mayHaveBody(trail.request?.method, status)
+      ? (decision?.body ?? standardBody(reason, trail.decisionId))
+      : '',
+    metadata: metadata(trail, decision?.metadata ?? {}),
+  }
+}
+
+/** What Envoy's access log may show. Policy's keys come first, so that none can stand in for ours. */
+function metadata({ decisionId, identity, decision }: Trail, policy: JsonObject): JsonObject {
+  return {
+    ...policy,
+    decision_id: decisionId,
+    outcome: decision?.outcome ?? 'deny',
+    reason: decision?.reason ?? 'internal_error',
+    issuer: identity?.issuer ?? '',
+    delegator: identity?.delegator ?? '',
+    agent: identity?.agent ?? '',
+  }
+}

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest'
+import { routeSettings } from '../../src/route.ts'
+import type { RouteSettings } from '../../src/types.ts'
+
+const defaults: RouteSettings = { mode: 'enforce', identity: 'required', authorization: 'remove' }
+
+describe('the settings of a route', () => {
+  it('are the service’s own where the route says nothing', () => {
+    expect(routeSettings(defaults, { team: 'blue' })).toEqual(defaults)
+  })
+
+  it('may be looser or stricter', () => {
+    expect(
+      routeSettings(defaults, { agent_authz_mode: 'observe', agent_authz_identity: 'optional' }),
+    ).toEqual({
+      mode: 'observe',
+      identity: 'optional',
+      authorization: 'remove',
+    })
+    expect(routeSettings({ ...defaults, mode: 'observe' }, { agent_authz_mode: 'enforce' }).mode).toBe(
+      'enforce',
+    )
+  })
+
+  it('want a token where they want an agent, whatever else is said', () => {
+    const wanted = { agent_authz_require_agent: 'true', agent_authz_identity: 'optional' }
+    expect(routeSettings(defaults, wanted)).toMatchObject({ requireAgent: true, identity: 'required' })
+    expect(routeSettings(defaults, { agent_authz_require_agent: 'false' }).requireAgent).toBe(false)
+  })
+
+  it.each([
+    [{ agent_authz_mod: 'observe' }],
+    [{ agent_authz_mode: 'Observe' }],
+    [{ agent_authz_mode: '' }],
+    [{ agent_authz_: 'x' }],
+    [{ agent_authz_mode: 'toString' }],
+    [{ agent_authz_require_agent: 'yes' }],
+    [{ agent_authz_authorization: 'forward' }],
+  ])('refuse %j, since a misspelt rule must not be no rule', extensions => {
+    expect(() => routeSettings(defaults, extensions)).toThrow(
+      expect.objectContaining({ reason: 'route_invalid' }),
+    )
+  })
+})

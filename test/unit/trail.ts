@@ -1,0 +1,74 @@
+import type { Allow, Deny, HeldRequest, Identity, Trail } from '../../src/types.ts'
+
+/** A plain GET as Envoy would describe it, with whatever a test changes. */
+export function heldRequest(
+  changes: Partial<Omit<HeldRequest, 'header' | 'headerNames'>> & { headers?: Record<string, string[]> } = {},
+): HeldRequest {
+  const { headers = {}, ...rest } = changes
+  return {
+    attributes: {},
+    method: 'GET',
+    path: '/v1/folders/inbox/messages',
+    host: 'mail.example.com',
+    contextExtensions: {},
+    headerNames: Object.keys(headers),
+    header: name => headers[name] ?? [],
+    body: () => ({ text: '', bytes: 0 }),
+    ...rest,
+  }
+}
+
+export const identity: Identity = {
+  issuer: 'corp',
+  iss: 'https://idp.example.com',
+  delegator: 'alice@example.com',
+  agent: 'mail-summary',
+  agentIss: 'https://idp.example.com',
+  actorSource: 'act',
+  scopes: ['read:mail:inbox'],
+  clientId: 'console',
+  depth: 2,
+  priorActors: [{ sub: 'planner', iss: 'https://idp.example.com' }],
+  claims: { sub: 'alice@example.com' },
+  tokenId: 'token-1',
+  expiresAt: 2_000_000_000,
+  headers: [
+    ['x-delegator-id', 'alice@example.com'],
+    ['x-delegator-issuer', 'corp'],
+    ['x-agent-id', 'mail-summary'],
+    ['x-agent-issuer', 'corp'],
+    ['x-agent-chain', 'planner'],
+  ],
+}
+
+export const allow: Allow = {
+  outcome: 'allow',
+  reason: 'policy_allowed',
+  headers: [],
+  responseHeaders: [],
+  requestHeadersToRemove: [],
+  queryToSet: [],
+  queryToRemove: [],
+  metadata: {},
+  policy: { entrypoint: 'envoy/authz/result', revision: 'r1' },
+}
+
+export const deny: Deny = {
+  outcome: 'deny',
+  reason: 'policy_denied',
+  status: 403,
+  headers: [],
+  metadata: {},
+  policy: { entrypoint: 'envoy/authz/result', revision: 'r1' },
+}
+
+export function trail(changes: Partial<Trail> = {}): Trail {
+  return {
+    decisionId: 'd-1',
+    startedAt: 1_790_000_000_123.456,
+    route: { mode: 'enforce', identity: 'required', authorization: 'remove' },
+    request: heldRequest(),
+    durations: { identify: 12 },
+    ...changes,
+  }
+}
