@@ -1,0 +1,75 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Unusable } from '../unusable.ts'
+
+export interface AdminDeps {
+  metrics(): Promise<{ contentType: string; text: string }>
+  readiness(): { ready: boolean; detail: object }
+}
+
+export interface Admin {
+  readonly address: string
+  close(): Promise<void>
+}
+
+interface Page {
+  readonly status: number
+  readonly contentType: string
+  readonly text: string
+}
+
+/** `/metrics`, `/healthz` and `/readyz`, read-only and without authentication. Unusable when the address cannot be bound. */
+export async function createAdmin(address: string, { metrics, readiness }: AdminDeps): Promise<Admin> {
+  const pages: Record<string, () => Page | Promise<Page>> = {
+    '/metrics': async () => ({ status: 200, ...(await metrics()) }),
+    '/healthz': () => plain(200, 'ok\n'),
+    '/readyz': () => {
+      const { ready, detail } = readiness()
+      return {
+        status: ready ? 200 : 503,
+        contentType: 'application/json',
+        text: `${JSON.stringify(detail)}\n`,
+      }
+    },
+  }
+  const server = createServer(
+    { maxHeaderSize: 8 * 1024, requestTimeout: 10_000 },
+    async (request, response) => {
+      const path = (request.url ?? '').split('?', 1)[0] as string
+      const page = Object.hasOwn(pages, path) ? pages[path] : undefined
+      const readable = request.method === 'GET' || request.method === 'HEAD'
+      const { status, contentType, text } = !page
+        ? plain(404, 'not found: /metrics, /healthz and /readyz are here\n')
+        : readable
+          ? await Promise.resolve(page()).catch(() => plain(500, 'error\n'))
+          : plain(405, 'only GET\n')
+      response.writeHead(status, { 'content-type': contentType, 'content-length': Buffer.byteLength(text) })
+      response.end(request.method === 'HEAD' ? undefined : text)
+    },
+  )
+  return { address: await bind(server, address), close: () => close(server) }
+}
+
+function plain(status: number, text: string): Page {
+  return { status, contentType: 'text/plain; charset=utf-8', text }
+}
+
+function bind(server: Server, address: string): Promise<string> {
+  const [, host, port] = /^(.*):(\d+)$/.exec(address) as unknown as [string, string, string]
+  return new Promise((resolve, reject) => {
+    server.once('error', error => {
+      const { code } = error as NodeJS.ErrnoException
+      reject(
+        new Unusable(`listen.admin: cannot listen on ${address} (${code}); is another process using it?`),
+      )
+    })
+    server.listen(Number(port), host.replace(/^\[(.*)\]$/, '$1'), () =>
+      resolve(`${host}:${(server.address() as AddressInfo).port}`),
+    )
+  })
+}
+
+function close(server: Server): Promise<void> {
+  server.closeAllConnections()
+  return new Promise(resolve => server.close(() => resolve()))
+}

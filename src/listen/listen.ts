@@ -1,0 +1,68 @@
+import { z } from 'zod'
+import { duration } from '../duration.ts'
+import type { Check, Clock, Log } from '../types.ts'
+import { type AdminDeps, createAdmin } from './admin.ts'
+import { createGrpcServer, type GrpcServer } from './grpc-server.ts'
+
+export { heldRequestFromProtojson } from './protojson.ts'
+
+const hostPort = /^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/
+
+export const listenSettings = z.strictObject({
+  grpc: z
+    .string()
+    .regex(new RegExp(`${hostPort.source}|^unix:.+`), 'host:port or unix:/path')
+    .default('127.0.0.1:9191')
+    .describe('Where Envoy asks: host:port or unix:/path.'),
+  admin: z
+    .string()
+    .regex(hostPort, 'host:port')
+    .default('127.0.0.1:9192')
+    .describe('Where /metrics, /healthz and /readyz are.'),
+  check_timeout: duration
+    .prefault('150ms')
+    .describe(
+      'Past it the answer is 503 deadline; the smaller of this and what Envoy waits, less 20 ms, counts.',
+    ),
+  tls: z
+    .strictObject({
+      cert: z.string().min(1).describe('The certificate chain, PEM.'),
+      key: z.string().min(1).describe('Its private key, PEM.'),
+      client_ca: z
+        .string()
+        .min(1)
+        .optional()
+        .describe('The CA of the clients; given, they must show a certificate.'),
+    })
+    .optional()
+    .describe('TLS on the gRPC port.'),
+})
+
+export type ListenSettings = z.infer<typeof listenSettings>
+
+export interface ListenRoom extends Omit<GrpcServer, 'address'> {
+  /** The bound addresses, with the ports that were really taken. */
+  readonly grpc: string
+  readonly admin: string
+}
+
+/** Opens both doors to the world. Unusable when an address or a certificate cannot be used. */
+export async function createListen(
+  settings: ListenSettings,
+  { check, clock, log, ...admin }: { check: Check; clock: Clock; log: Log } & AdminDeps,
+): Promise<ListenRoom> {
+  const pages = await createAdmin(settings.admin, admin)
+  const server = await createGrpcServer(settings, { check, clock, log }).catch(async (error: unknown) => {
+    await pages.close()
+    throw error
+  })
+  return {
+    grpc: server.address,
+    admin: pages.address,
+    serving: server.serving,
+    async drain() {
+      await server.drain()
+      await pages.close()
+    },
+  }
+}

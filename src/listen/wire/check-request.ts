@@ -1,0 +1,163 @@
+import { Denied } from '../../denied.ts'
+import type { HeldRequest, JsonObject } from '../../types.ts'
+import {
+  bool,
+  bytes,
+  type Fields,
+  int32,
+  int64,
+  list,
+  map,
+  message,
+  readMessage,
+  struct,
+  text,
+  uint32,
+} from './message.ts'
+import { Reader } from './reader.ts'
+
+const MOST_BYTES = 4 * 1024 * 1024
+const MOST_HEADERS = 1_000
+
+/* The field numbers of `proto/envoy/service/auth/v3` and what it imports. */
+
+const address: Fields = {
+  1: [
+    'socketAddress',
+    message({
+      1: ['protocol', int32],
+      2: ['address', text],
+      3: ['portValue', uint32],
+      4: ['namedPort', text],
+      5: ['resolverName', text],
+      6: ['ipv4Compat', bool],
+    }),
+  ],
+  2: ['pipe', message({ 1: ['path', text], 2: ['mode', uint32] })],
+  3: ['envoyInternalAddress', message({ 1: ['serverListenerName', text], 2: ['endpointId', text] })],
+}
+
+const peer = message({
+  1: ['address', message(address)],
+  2: ['service', text],
+  3: ['labels', map(text)],
+  4: ['principal', text],
+  5: ['certificate', text],
+})
+
+const headerMap = message({
+  1: ['headers', list({ 1: ['key', text], 2: ['value', text], 3: ['rawValue', bytes] })],
+})
+
+const http = message({
+  1: ['id', text],
+  2: ['method', text],
+  3: ['headers', map(text)],
+  4: ['path', text],
+  5: ['host', text],
+  6: ['scheme', text],
+  7: ['query', text],
+  8: ['fragment', text],
+  9: ['size', int64],
+  10: ['protocol', text],
+  11: ['body', text],
+  12: ['rawBody', bytes],
+  13: ['headerMap', headerMap],
+})
+
+const metadata = message({
+  1: ['filterMetadata', map(struct)],
+  2: ['typedFilterMetadata', map(message({ 1: ['typeUrl', text], 2: ['value', bytes] }))],
+})
+
+const attributes: Fields = {
+  1: ['source', peer],
+  2: ['destination', peer],
+  4: [
+    'request',
+    message({
+      1: ['time', message({ 1: ['seconds', int64], 2: ['nanos', int32] })],
+      2: ['http', http],
+    }),
+  ],
+  10: ['contextExtensions', map(text)],
+  11: ['metadataContext', metadata],
+  12: ['tlsSession', message({ 1: ['sni', text] })],
+  13: ['routeMetadataContext', metadata],
+}
+
+export const checkRequest: Fields = { 1: ['attributes', message(attributes)] }
+
+interface Http extends JsonObject {
+  readonly method?: string
+  readonly path?: string
+  readonly host?: string
+  readonly headers?: { readonly [name: string]: string }
+  readonly headerMap?: { readonly headers?: readonly Header[] }
+  readonly body?: string
+  readonly rawBody?: string
+}
+
+type Header = { readonly key?: string; readonly value?: string; readonly rawValue?: string }
+
+/**
+ * Decodes the bytes of a CheckRequest. Checks size, number of headers, UTF-8 and that method and path are there; nothing
+ * of what they say. Refuses with `request_malformed`, `request_too_large` or `path_invalid`.
+ */
+export function decodeCheckRequest(message: Uint8Array): HeldRequest {
+  if (message.length > MOST_BYTES) throw new Denied('request_too_large', 'message over 4 MiB')
+  const buffer = Buffer.from(message.buffer, message.byteOffset, message.length)
+  const decoded = readMessage(checkRequest, new Reader(buffer)) as { attributes?: JsonObject }
+  const request = decoded.attributes?.request as { http?: Http } | undefined
+  const { http } = request ?? {}
+  if (!decoded.attributes || !http?.method || !http.path)
+    throw new Denied('request_malformed', 'no method or path')
+  return heldRequest(decoded.attributes, http as Http & { method: string; path: string })
+}
+
+function heldRequest(attributes: JsonObject, http: Http & { method: string; path: string }): HeldRequest {
+  const headers = indexHeaders(http)
+  return {
+    attributes,
+    method: http.method,
+    path: http.path,
+    host: http.host ?? '',
+    contextExtensions: (attributes.contextExtensions ?? {}) as { [key: string]: string },
+    headerNames: [...headers.keys()],
+    header: name => headers.get(name) ?? [],
+    body() {
+      if (http.body !== undefined) return { text: http.body, bytes: Buffer.byteLength(http.body) }
+      const raw = Buffer.from(http.rawBody ?? '', 'base64')
+      return { text: new TextDecoder('utf-8', { ignoreBOM: true }).decode(raw), bytes: raw.length }
+    },
+  }
+}
+
+/** Every header by its lower-case name. Envoy fills one of the two forms; a sender that fills both shows as repetition. */
+function indexHeaders(http: Http): Map<string, string[]> {
+  const index = new Map<string, string[]>()
+  const add = (name: string, value: string) => {
+    const known = index.get(name.toLowerCase())
+    if (known) known.push(value)
+    else index.set(name.toLowerCase(), [value])
+  }
+  const named = Object.entries(http.headers ?? {})
+  const listed = http.headerMap?.headers ?? []
+  if (named.length + listed.length > MOST_HEADERS) throw new Denied('request_too_large', 'over 1,000 headers')
+  for (const [name, value] of named) add(name, value)
+  for (const { key = '', value, rawValue } of listed) add(key, value ?? decodeRaw(key, rawValue ?? ''))
+  return index
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+function decodeRaw(name: string, base64: string): string {
+  const raw = Buffer.from(base64, 'base64')
+  try {
+    return utf8.decode(raw)
+  } catch {
+    // In `http.path` Envoy has replaced these bytes: policy would judge another path than the upstream sees.
+    if (name === ':path') throw new Denied('path_invalid', 'not UTF-8')
+    return raw.toString('latin1')
+  }
+}
