@@ -1,7 +1,7 @@
 import type { DecideRoom } from './decide/decide.ts'
 import { asDenied, Denied, refusal } from './denied.ts'
 import type { gather } from './gather/gather.ts'
-import type { IdentifyRoom } from './identify/identify.ts'
+import { type IdentifyRoom, insistOnAgent } from './identify/identify.ts'
 import type { RecordRoom } from './record/record.ts'
 import type { respond } from './respond/respond.ts'
 import { routeSettings } from './route.ts'
@@ -61,7 +61,10 @@ export function createCheck(
     deadline: Deadline,
   ): Reply {
     try {
-      if (identity) trail.identity = identity
+      if (identity) {
+        trail.identity = identity
+        insistOnAgent(identity, trail.route)
+      }
       const identified = lap(trail, 'identify', entered)
       const context = gather(request, identity, identified)
       const gathered = lap(trail, 'gather', identified)

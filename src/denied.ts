@@ -23,6 +23,7 @@ export const REASONS = {
   signature_invalid: 401,
   token_expired: 401,
   token_not_yet_valid: 401,
+  token_lifetime: 401,
   audience_mismatch: 401,
   claim_invalid: 401,
   claim_missing: 401,

@@ -48,6 +48,8 @@ export interface Identity {
   readonly agent?: string
   readonly agentIss?: string
   readonly actorSource: 'act' | 'client' | 'none'
+  /** The issuer's setting; a route may say otherwise. */
+  readonly requiresAgent: boolean
   readonly scopes: readonly string[]
   readonly clientId?: string
   /** Number of actors, the current one included. */

@@ -134,8 +134,16 @@ decision_log: { fil: ./x }
   it.each([
     ['no audience', MINIMAL.replace('[https://api.example.com]', '[]'), /audiences/],
     ['a shared secret', MINIMAL.replace('jwks_file', 'algorithms: [HS256]\n    jwks_file'), /algorithms/],
-    ['plain HTTP to elsewhere', MINIMAL.replace('jwks_file: ./jwks.json', 'jwks_uri: http://idp.example.com/k'), /jwks_uri/],
-    ['two sources of keys', MINIMAL.replace('jwks_file', 'jwks_uri: https://a.example.com\n    jwks_file'), /jwks/],
+    [
+      'plain HTTP to elsewhere',
+      MINIMAL.replace('jwks_file: ./jwks.json', 'jwks_uri: http://idp.example.com/k'),
+      /jwks_uri/,
+    ],
+    [
+      'two sources of keys',
+      MINIMAL.replace('jwks_file', 'jwks_uri: https://a.example.com\n    jwks_file'),
+      /jwks/,
+    ],
     ['a duration without a unit', `${MINIMAL}listen: { check_timeout: 150 }`, /check_timeout/],
     ['no issuer', 'issuers: []\npolicy: { bundle: x }', /issuers/],
     ['a setting that is not there yet', `${MINIMAL}workers: 2`, /workers: unknown key/],
@@ -144,11 +152,14 @@ decision_log: { fil: ./x }
   })
 
   it('is refused with two issuers of one name or one URL', () => {
-    const again = MINIMAL.replace('policy:', `  - name: corp
+    const again = MINIMAL.replace(
+      'policy:',
+      `  - name: corp
     issuer: https://other.example.com
     jwks_file: ./jwks.json
     audiences: [a]
-policy:`)
+policy:`,
+    )
     expect(problems(again)).toMatch(/corp/)
   })
 
@@ -177,8 +188,11 @@ policy:`)
   it('has a JSON Schema that describes every setting', () => {
     const undescribed: string[] = []
     const walk = (schema: Record<string, unknown>, place: string) => {
-      for (const [name, inner] of Object.entries((schema.properties ?? {}) as Record<string, Record<string, unknown>>)) {
-        if (inner.description === undefined && inner.properties === undefined) undescribed.push(`${place}${name}`)
+      for (const [name, inner] of Object.entries(
+        (schema.properties ?? {}) as Record<string, Record<string, unknown>>,
+      )) {
+        if (inner.description === undefined && inner.properties === undefined)
+          undescribed.push(`${place}${name}`)
         walk(inner, `${place}${name}.`)
       }
       if (schema.items) walk(schema.items as Record<string, unknown>, place)

@@ -25,6 +25,7 @@ export const identity: Identity = {
   agent: 'mail-summary',
   agentIss: 'https://idp.example.com',
   actorSource: 'act',
+  requiresAgent: true,
   scopes: ['read:mail:inbox'],
   clientId: 'console',
   depth: 2,

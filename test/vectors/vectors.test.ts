@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { type CryptoKey, exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { createEngine, type Engine } from '../../src/app.ts'
@@ -109,7 +109,11 @@ async function engineFor(config: Vector['config'] = {}): Promise<Engine> {
   return engine
 }
 
-async function mint({ claims = {}, header = {}, key = 'corp' }: NonNullable<Vector['token']>): Promise<string> {
+async function mint({
+  claims = {},
+  header = {},
+  key = 'corp',
+}: NonNullable<Vector['token']>): Promise<string> {
   const good = {
     iss: ISSUER,
     sub: 'alice@example.com',
@@ -127,7 +131,15 @@ async function mint({ claims = {}, header = {}, key = 'corp' }: NonNullable<Vect
 }
 
 function checkRequest(request: NonNullable<Vector['request']>, token: string | undefined): string {
-  const { method = 'GET', path = '/', host = 'mail.example.com', body, headers = {}, header_map, route } = request
+  const {
+    method = 'GET',
+    path = '/',
+    host = 'mail.example.com',
+    body,
+    headers = {},
+    header_map,
+    route,
+  } = request
   const bearer = token === undefined ? {} : { authorization: `Bearer ${token}` }
   const list = (header_map ?? []).map(([key, value]) => ({
     key,
@@ -157,7 +169,9 @@ function checkRequest(request: NonNullable<Vector['request']>, token: string | u
 
 const VOLATILE = ['decision_id', 'durations_us', 'policy_revision', 'time']
 const policyReasons = [
-  ...new Set([...readFileSync(join(root, 'deploy/demo/agent-authz.yaml'), 'utf8').matchAll(/^ {4}- ([a-z_]+)$/gm)]),
+  ...new Set([
+    ...readFileSync(join(root, 'deploy/demo/agent-authz.yaml'), 'utf8').matchAll(/^ {4}- ([a-z_]+)$/gm),
+  ]),
 ].map(([, reason]) => reason as string)
 
 const files = readdirSync(import.meta.dirname).filter(name => name.endsWith('.yaml'))
@@ -188,7 +202,8 @@ describe.each(files)('%s', file => {
     }
     const got = Object.fromEntries(reply.headers.filter(([name]) => name !== 'x-authz-decision-id'))
     if (headers) expect(got).toEqual(headers)
-    if (removed) expect(reply.kind === 'allow' && reply.headersToRemove.toSorted()).toEqual(removed.toSorted())
+    if (removed)
+      expect(reply.kind === 'allow' && reply.headersToRemove.toSorted()).toEqual(removed.toSorted())
     expect(JSON.stringify({ reply, record })).not.toContain(token ?? 'a token')
   })
 })

@@ -1,0 +1,50 @@
+import type { Field, Json, JsonObject } from '../types.ts'
+
+/** A result that is not what it must be. The message is a constant phrase: the name of the key. */
+export class Malformed extends Error {}
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+export function optional<T>(value: Json | undefined, absent: T, read: (value: Json) => T): T {
+  return value === undefined ? absent : read(value)
+}
+
+export function text(value: Json | undefined, key: string): string {
+  if (typeof value !== 'string') throw new Malformed(key)
+  return value
+}
+
+export function texts(value: Json, key: string): string[] {
+  if (!Array.isArray(value)) throw new Malformed(key)
+  return value.map((item: Json) => text(item, key))
+}
+
+/** `{name: text or list of texts}`; undefined is none. */
+export function fields(value: Json | undefined, key: string): Field[] {
+  return optional(value, [], given => {
+    if (!isObject(given)) throw new Malformed(key)
+    return Object.entries(given).flatMap(([name, item]) =>
+      (Array.isArray(item) ? texts(item, key) : [text(item, key)]).map((one): Field => [name, one]),
+    )
+  })
+}
+
+/** Headers: the same, or a list of such objects. Names in lower case; names and values as RFC 9110, sections 5.1 and 5.5. */
+export function headerFields(value: Json | undefined, key: string): Field[] {
+  const all = Array.isArray(value) ? value.flatMap((item: Json) => fields(item, key)) : fields(value, key)
+  return all.map(([name, one]) => {
+    if (/[^\t\x20-\x7e\x80-\u{10ffff}]/u.test(one) || !one.isWellFormed()) throw new Malformed(key)
+    return [headerName(name, key), one]
+  })
+}
+
+export function headerNames(value: Json | undefined, key: string): string[] {
+  return optional(value, [], given => texts(given, key)).map(name => headerName(name, key))
+}
+
+function headerName(name: string, key: string): string {
+  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name)) throw new Malformed(key)
+  return name.toLowerCase()
+}

@@ -1,0 +1,99 @@
+import { loadPolicySync } from '@open-policy-agent/opa-wasm'
+import type { JsonObject } from '../types.ts'
+import { Unusable } from '../unusable.ts'
+
+/** What the host implements beside what is compiled in. Anything else a bundle needs would fail on the one request that reaches it. */
+const HOST_BUILTINS = new Set([
+  'json.is_valid',
+  'regex.split',
+  'sprintf',
+  'yaml.is_valid',
+  'yaml.marshal',
+  'yaml.unmarshal',
+])
+
+const FIRST_PAGES = 32
+const MOST_PAGES = 8192
+/** One huge input grows the memory for good; an instance beyond this over its start is made anew. */
+const MOST_GROWTH = 64 * 1024 * 1024
+
+interface Instance {
+  readonly mem: WebAssembly.Memory
+  readonly entrypoints: { readonly [name: string]: number }
+  evaluate(input: ArrayBuffer, entrypoint: number): unknown
+  setData(data: JsonObject): void
+}
+
+export interface Program {
+  readonly entrypoints: readonly string[]
+  /** The result set: `[]` for undefined, else `[{ result }]`. Throws an Error whatever the program threw; is usable again after it. */
+  evaluate(input: ArrayBuffer, entrypoint: string): unknown
+}
+
+/**
+ * A compiled policy with its data. Unusable when it is no OPA policy or needs a builtin that is not there. Evaluation is
+ * synchronous and cannot be interrupted. An instance that threw is never asked again: an abort leaks the stack it ran on.
+ */
+export function createProgram(wasm: Uint8Array, data: JsonObject, onReplaced: () => void): Program {
+  const module = compile(wasm)
+  let instance: Instance | undefined = instantiate(module, data)
+  let startBytes = instance.mem.buffer.byteLength
+  const ids = new Map(Object.entries(instance.entrypoints))
+
+  return {
+    entrypoints: [...ids.keys()],
+    evaluate(input, entrypoint) {
+      if (!instance) {
+        instance = instantiate(module, data)
+        startBytes = instance.mem.buffer.byteLength
+      }
+      try {
+        const result = instance.evaluate(input, ids.get(entrypoint) as number)
+        if (instance.mem.buffer.byteLength - startBytes > MOST_GROWTH) instance = undefined
+        return result
+      } catch (thrown) {
+        instance = undefined
+        onReplaced()
+        // The SDK throws strings and bare objects; their text may quote the input and is dropped.
+        throw new Error('the policy threw', { cause: thrown })
+      }
+    },
+  }
+}
+
+function compile(wasm: Uint8Array): WebAssembly.Module {
+  try {
+    return new WebAssembly.Module(wasm)
+  } catch {
+    throw new Unusable('its policy.wasm is not WebAssembly')
+  }
+}
+
+function instantiate(module: WebAssembly.Module, data: JsonObject): Instance {
+  let instance: Instance
+  let missing: string[]
+  try {
+    instance = loadPolicySync(module, { initial: FIRST_PAGES, maximum: MOST_PAGES }) as Instance
+    instance.setData(data)
+    missing = requiredBuiltins(instance).filter(name => !HOST_BUILTINS.has(name))
+  } catch {
+    throw new Unusable('its policy.wasm is not an OPA policy, or its data does not fit into 512 MiB')
+  }
+  if (missing.length > 0)
+    throw new Unusable(`it needs builtins that are not available here: ${missing.toSorted().join(', ')}`)
+  return instance
+}
+
+interface Exports {
+  builtins(): number
+  opa_json_dump(address: number): number
+}
+
+function requiredBuiltins(instance: Instance): string[] {
+  const { exports } = (instance as unknown as { wasmInstance: { exports: Exports } }).wasmInstance
+  const start = exports.opa_json_dump(exports.builtins())
+  // Only now: the call before may have grown the memory, which detaches the buffer it had.
+  const memory = Buffer.from(instance.mem.buffer)
+  const end = memory.indexOf(0, start)
+  return Object.keys(JSON.parse(memory.toString('utf8', start, end)) as object)
+}

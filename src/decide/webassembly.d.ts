@@ -1,0 +1,9 @@
+/** As much of the WebAssembly API as is used here; its full types come only with those of a browser. */
+declare namespace WebAssembly {
+  class Module {
+    constructor(bytes: Uint8Array)
+  }
+  interface Memory {
+    readonly buffer: ArrayBuffer
+  }
+}

@@ -1,0 +1,45 @@
+import { Denied } from '../denied.ts'
+
+/**
+ * Path and query as opa-envoy-plugin gives them to policy: the whole path is percent-decoded, its leading slashes dropped, then
+ * split on `/`; the query is form-decoded. Dot segments stay. Refuses (`path_invalid`) what does not decode to UTF-8.
+ */
+export function parsePath(target: string): {
+  parsedPath: string[]
+  parsedQuery: { [name: string]: string[] }
+} {
+  const mark = target.indexOf('?')
+  const path = mark < 0 ? target : target.slice(0, mark)
+  return {
+    parsedPath: percentDecoded(path).replace(/^\/+/, '').split('/'),
+    parsedQuery: mark < 0 ? {} : parseForm(target.slice(mark + 1), () => new Denied('path_invalid', 'query')),
+  }
+}
+
+function percentDecoded(path: string): string {
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    throw new Denied('path_invalid', 'percent-encoding')
+  }
+}
+
+/** `a=1&a=2&b` as lists by name; `+` is a space. A `;` is refused, since readers differ on whether it separates. */
+export function parseForm(text: string, refusal: () => Denied): { [name: string]: string[] } {
+  const form: { [name: string]: string[] } = Object.create(null)
+  for (const pair of text.split('&')) {
+    if (pair === '') continue
+    if (pair.includes(';')) throw refusal()
+    const equals = pair.indexOf('=')
+    const [name, value] = equals < 0 ? [pair, ''] : [pair.slice(0, equals), pair.slice(equals + 1)]
+    try {
+      const key = decodeURIComponent(name.replaceAll('+', ' '))
+      const values = form[key] ?? []
+      values.push(decodeURIComponent(value.replaceAll('+', ' ')))
+      form[key] = values
+    } catch (error) {
+      throw error instanceof URIError ? refusal() : error
+    }
+  }
+  return form
+}

@@ -1,0 +1,127 @@
+import { Denied } from '../denied.ts'
+import type { Clock, Deadline, HeldRequest, Identity, Log, RouteSettings } from '../types.ts'
+import { bearerToken } from './bearer.ts'
+import { readCompact } from './compact.ts'
+import { createKeySource, type KeyEvents, type KeySource } from './key-source.ts'
+import type { IssuerSettings } from './settings.ts'
+import { createTokenCache } from './token-cache.ts'
+import { type Issuer, verify } from './verify.ts'
+
+export { type IssuerSettings, issuersSettings } from './settings.ts'
+
+const USUAL_LIFETIME_MS = 15 * 60_000
+
+/** What an operator counts. */
+export interface IdentifyEvents extends KeyEvents {
+  unknownKey(issuer: string): void
+  tokenCache(result: 'hit' | 'miss'): void
+}
+
+export interface IssuerStatus {
+  readonly issuer: string
+  readonly required: boolean
+  readonly keys: number
+  readonly keys_read_at: string | null
+  readonly error: string | null
+}
+
+export interface IdentifyRoom {
+  /**
+   * Who sends this request, by its Bearer token; undefined without one where the route allows that. Refuses with a Denied, at once where
+   * nothing needs to be waited for. Does not say whether an agent is needed: see `insistOnAgent`.
+   */
+  identify(
+    request: HeldRequest,
+    route: RouteSettings,
+    deadline: Deadline,
+  ): Identity | undefined | Promise<Identity>
+  status(): IssuerStatus[]
+  /** Reads key files (Unusable when one is broken) and begins to fetch the others; does not wait for them. */
+  start(): Promise<void>
+  close(): void
+  /** The key sources, by what they depend on, for a successor to take over. */
+  readonly sources: ReadonlyMap<string, KeySource>
+}
+
+/** Refuses an identity in which nobody acts, where the route, or else the issuer, wants an agent. */
+export function insistOnAgent(identity: Identity, route: RouteSettings): void {
+  if (identity.agent === undefined && (route.requireAgent ?? identity.requiresAgent))
+    throw new Denied('agent_missing')
+}
+
+/** `previous`: the room that this one replaces; key sources that both want are taken over, so that no key is lost. */
+export function createIdentify(
+  settings: readonly IssuerSettings[],
+  deps: { clock: Clock; log: Log; events: IdentifyEvents; previous?: IdentifyRoom },
+): IdentifyRoom {
+  const { clock, log, events, previous } = deps
+  const sources = new Map<string, KeySource>()
+  const issuers = new Map<string, Issuer>()
+  try {
+    for (const issuer of settings) {
+      const same = sourceKey(issuer)
+      const source = previous?.sources.get(same)?.retain() ?? createKeySource(issuer, { clock, log, events })
+      sources.set(same, source)
+      issuers.set(issuer.issuer, { settings: issuer, source })
+    }
+  } catch (error) {
+    for (const source of sources.values()) source.close()
+    throw error
+  }
+  const tokens = createTokenCache(clock)
+  const issuerName = (iss: string) => issuers.get(iss)?.settings.name
+
+  async function verified(token: string, deadline: Deadline): Promise<Identity> {
+    const unverified = readCompact(token)
+    const { iss } = unverified.claims
+    const issuer = typeof iss === 'string' ? issuers.get(iss) : undefined
+    if (!issuer) throw new Denied('issuer_unknown')
+    const unknownKey = () => events.unknownKey(issuer.settings.name)
+    const { identity, key } = await verify(unverified, issuer, {
+      now: clock,
+      deadline,
+      unknownKey,
+      issuerName,
+    })
+    tokens.set(token, { identity, key, source: issuer.source })
+    return identity
+  }
+
+  return {
+    identify(request, route, deadline) {
+      const token = bearerToken(request)
+      if (token === undefined) {
+        if (route.identity === 'required') throw new Denied('token_missing')
+        return undefined
+      }
+      const known = tokens.get(token)
+      events.tokenCache(known ? 'hit' : 'miss')
+      return known ?? verified(token, deadline)
+    },
+    status: () =>
+      [...issuers.values()].map(({ settings: { name, required }, source }) => {
+        const { fetchedAt, error } = source.status()
+        return {
+          issuer: name,
+          required,
+          keys: source.keys().length,
+          keys_read_at: fetchedAt === undefined ? null : new Date(fetchedAt).toISOString(),
+          error,
+        }
+      }),
+    async start() {
+      for (const { name, max_lifetime } of settings)
+        if (max_lifetime > USUAL_LIFETIME_MS)
+          log.warn({ issuer: name }, 'max_lifetime is over 15m: a stolen token works for as long')
+      for (const source of sources.values()) source.start()
+    },
+    close() {
+      for (const source of sources.values()) source.close()
+    },
+    sources,
+  }
+}
+
+function sourceKey({ name, issuer, jwks_uri, jwks_file, ca_file, proxy }: IssuerSettings): string {
+  return JSON.stringify([name, issuer, jwks_uri, jwks_file, ca_file, proxy])
+}

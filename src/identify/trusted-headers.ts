@@ -1,0 +1,34 @@
+import { Denied } from '../denied.ts'
+import type { Field, Identity } from '../types.ts'
+
+const LONGEST = 512
+
+/**
+ * The trusted headers of an identity. Every byte outside visible ASCII, and `%` and `,`, is percent-encoded, so that two subjects never
+ * give one header; a header over 512 bytes is refused. `issuerName` gives the configured name of an issuer that is one of ours.
+ */
+export function trustedHeaders(
+  { issuer, delegator, agent, agentIss, priorActors }: Omit<Identity, 'headers'>,
+  issuerName: (iss: string) => string | undefined,
+): Field[] {
+  const headers: Field[] = []
+  if (delegator !== undefined)
+    headers.push(['x-delegator-id', encoded(delegator)], ['x-delegator-issuer', encoded(issuer)])
+  if (agent !== undefined) {
+    const by = agentIss as string
+    headers.push(['x-agent-id', encoded(agent)], ['x-agent-issuer', encoded(issuerName(by) ?? by)])
+  }
+  if (priorActors.length > 0)
+    headers.push(['x-agent-chain', priorActors.map(({ sub }) => encoded(sub)).join(',')])
+  if (headers.some(([, value]) => value.length > LONGEST)) throw new Denied('header_too_large')
+  return headers
+}
+
+function encoded(text: string): string {
+  return Buffer.from(text)
+    .toString('latin1')
+    .replace(
+      /[^\x21-\x7e]|[%,]/g,
+      byte => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
+    )
+}

@@ -1,0 +1,88 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Answer, type Sent, send } from '../../deploy/demo/client.ts'
+import type { Wanted } from '../../deploy/demo/issuer.ts'
+import { type Edits, FREE_PORTS, type Parts, startParts } from '../../deploy/demo/parts.ts'
+import type { Echo } from '../../deploy/demo/upstream.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const OPA = process.env.OPA ?? join(ROOT, '.tools/bin/opa')
+
+export const ALICE: Wanted = {
+  sub: 'alice@example.com',
+  act: ['mail-summary'],
+  aud: 'https://mail.example.com',
+}
+
+export interface Call extends Partial<Sent> {
+  /** Sent as Bearer; absent: none. */
+  readonly token?: string
+}
+
+export interface Stack extends Parts {
+  readonly folder: string
+  readonly bundle: string
+  call(path: string, call?: Call): Promise<Answer>
+  /** The call, with a token of alice's mail-summary agent. */
+  asAlice(path: string, call?: Call): Promise<Answer>
+  decisions(): Record<string, unknown>[]
+}
+
+/** All parts on free ports, with the policy of these tests, in a folder of their own. */
+export async function startStack(edits: Edits = {}): Promise<Stack> {
+  const folder = mkdtempSync(join(tmpdir(), 'agent-authz-e2e-'))
+  const bundle = join(folder, 'bundle.tar.gz')
+  buildBundle(readFileSync(join(import.meta.dirname, 'policy.rego'), 'utf8'), bundle)
+  const parts = await startParts(folder, FREE_PORTS, {
+    ...edits,
+    service(config) {
+      config.policy = { bundle, entrypoint: 'envoy/authz/result', reasons: ['not_today'] }
+      edits.service?.(config)
+    },
+  })
+  const call = (path: string, { token, headers = [], ...sent }: Call = {}) =>
+    send(parts.envoy.port, {
+      method: 'GET',
+      host: 'mail.example.com',
+      path,
+      ...sent,
+      headers: token === undefined ? headers : [['authorization', `Bearer ${token}`], ...headers],
+    })
+  return {
+    ...parts,
+    folder,
+    bundle,
+    call,
+    asAlice: async (path, sent = {}) => call(path, { token: await parts.issuer.mint(ALICE), ...sent }),
+    decisions: () =>
+      readFileSync(parts.decisionLog, 'utf8')
+        .split('\n')
+        .slice(0, -1)
+        .map(line => JSON.parse(line)),
+    async stop() {
+      await parts.stop()
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Compiled by the real `opa`, then moved into its place at once, as a deployment does. */
+export function buildBundle(rego: string, to: string, entrypoint = 'envoy/authz/result'): void {
+  const folder = mkdtempSync(join(tmpdir(), 'agent-authz-rego-'))
+  try {
+    const source = join(folder, 'policy.rego')
+    writeFileSync(source, rego)
+    execFileSync(OPA, ['build', '-t', 'wasm', '-e', entrypoint, '-o', `${to}.next`, source])
+    renameSync(`${to}.next`, to)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** What the upstream received. */
+export function echo(answer: Answer): Echo {
+  if (answer.status !== 200) throw new Error(`no answer of the upstream: ${answer.status} ${answer.body}`)
+  return JSON.parse(answer.body)
+}
