@@ -1,0 +1,44 @@
+# `make` alone lists the targets. Every one that needs tools begins with `setup`, which fetches only what is missing.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup policy demo up test lint format check clean distclean
+
+node := .tools/bin/node
+bin := $(node) node_modules/.bin
+bundle := policies/build/bundle.tar.gz
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## put node, npm, envoy and opa behind .tools/bin, and the packages into node_modules
+	@sh deploy/setup/setup.sh
+
+policy: $(bundle) ## check, test and compile policies/ into a bundle, where they changed
+
+# Folders count too: a file that was taken away leaves its mark only there.
+$(bundle): $(shell find policies -path policies/build -prune -o -print) deploy/setup/versions | setup
+	OPA=$(CURDIR)/.tools/bin/opa sh policies/build.sh
+
+demo: setup policy ## start issuer, upstream, agent-authz and Envoy, send requests through, show the answers
+	@$(node) deploy/demo/demo.ts
+
+up: setup policy ## start the same parts and leave them running until Ctrl-C
+	@$(node) deploy/demo/demo.ts --stay
+
+test: setup policy ## every test, the ones with a real Envoy included
+	@$(bin)/vitest run
+
+lint: setup policy ## lint, format, types and policies, without changing anything
+	@$(bin)/biome ci
+	@$(bin)/tsc -p .
+
+format: setup ## write the format and the safe corrections of the linter
+	@$(bin)/biome check --write
+
+check: lint test ## what a change must pass
+
+clean: ## remove what was built and what ran
+	rm -rf policies/build deploy/demo/run test-report.json
+
+distclean: clean ## remove the tools and packages too
+	rm -rf .tools node_modules

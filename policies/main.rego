@@ -1,0 +1,43 @@
+# Who may do what, decided by which agent asks. Each agent of data.agents has a task; each task is a file of its own.
+# What follows an agent is rows in data.json, not rules: a rule for each agent would make every decision slower.
+#
+#   task         agent          host                   requests
+#   mail         mail-summary   mail.example.com       GET /v1/folders/inbox/messages
+#   analytics    sql-analytics  sql.example.com        GET /v1/datasets/sales/rows, POST /v1/queries {"name": "revenue_by_month"}
+#   git          git-bot        git.example.com        GET /v1/repos/acme-web/contents, GET and POST /v1/repos/acme-web/pulls
+#   assistant    assistant      calendar.example.com   GET /v1/events
+#                               crm.example.com        GET and POST /v1/contacts
+#
+# A token is for one API: its audience must be https:// and the host that is asked. Without a token only /public is open.
+package envoy.authz
+
+import rego.v1
+
+import data.tasks
+
+default result := {"allowed": false, "reason": "agent_unknown"}
+
+result := {"allowed": true} if {
+	not input.identity
+	input.parsed_path[0] == "public"
+} else := {"allowed": false, "reason": "identity_missing"} if {
+	not input.identity
+} else := {"allowed": false, "reason": "token_for_another_api"} if {
+	not for_this_api
+} else := tasks.mail.decision if {
+	task == "mail"
+} else := tasks.analytics.decision if {
+	task == "analytics"
+} else := tasks.git.decision if {
+	task == "git"
+} else := tasks.assistant.decision if {
+	task == "assistant"
+}
+
+task := data.agents[input.identity.agent].task
+
+for_this_api if api == input.identity.claims.aud
+
+for_this_api if api in input.identity.claims.aud
+
+api := concat("", ["https://", input.attributes.request.http.host])

@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config'
+
+const folder = (name: string) => ({ name, include: [`test/${name}/**/*.test.ts`] })
+
+export default defineConfig({
+  test: {
+    // The report is what .ci/run counts; people read the default reporter.
+    reporters: process.env.CI ? ['default', ['json', { outputFile: 'test-report.json' }]] : ['default'],
+    projects: [
+      { test: folder('unit') },
+      { test: folder('vectors') },
+      { test: folder('house') },
+      // One file at a time: each starts Envoy and a service, and two cores are few.
+      { test: { ...folder('e2e'), fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 } },
+    ],
+  },
+})
