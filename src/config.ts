@@ -115,8 +115,7 @@ function describe(issue: Issue): string[] {
     case 'unrecognized_keys': {
       const known = keysAt(configSchema() as JsonSchema, issue.path)
       return issue.keys.map(key => {
-        const meant = nearest(key, known)
-        const hint = meant === undefined ? `known here: ${known.join(', ')}` : `did you mean ${meant}?`
+        const hint = `did you mean ${nearest(key, known)}?`
         return `${place === '' ? key : `${place}.${key}`}: unknown key; ${hint}`
       })
     }

@@ -1,10 +1,6 @@
-/** The known word that a misspelt one was most likely meant to be; undefined where none is near. */
+/** The known word that a misspelt one was most likely meant to be; undefined only where nothing is known. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
-  const ranked = known
-    .map(candidate => ({ candidate, distance: editDistance(word, candidate) }))
-    .sort((a, b) => a.distance - b.distance)
-  const best = ranked[0]
-  return best && best.distance <= Math.max(2, Math.floor(word.length / 3)) ? best.candidate : undefined
+  return known.toSorted((a, b) => editDistance(word, a) - editDistance(word, b))[0]
 }
 
 /** Levenshtein's distance, one row at a time. */

@@ -18,7 +18,7 @@ export interface Service {
 export interface ServiceConfig {
   listen: { grpc: string; admin: string; [key: string]: unknown }
   issuers: { issuer: string; [key: string]: unknown }[]
-  policy: { bundle: string; [key: string]: unknown }
+  policy: { bundle: string; canaries: string; [key: string]: unknown }
   decision_log: unknown
   [key: string]: unknown
 }
@@ -27,6 +27,7 @@ export interface ServiceConfig {
 export function writeConfig(folder: string, edit: (config: ServiceConfig) => void): string {
   const config: ServiceConfig = parse(readFileSync(join(import.meta.dirname, 'agent-authz.yaml'), 'utf8'))
   config.policy.bundle = resolve(import.meta.dirname, config.policy.bundle)
+  config.policy.canaries = resolve(import.meta.dirname, config.policy.canaries)
   config.decision_log = { file: resolve(folder, 'decisions.jsonl') }
   edit(config)
   const file = join(folder, 'agent-authz.yaml')

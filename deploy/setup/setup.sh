@@ -69,7 +69,7 @@ step() { # WHAT COMMAND...: shows what the command said only where it failed
   began=$(date +%s)
   "$@" >"$tmp/log" 2>&1 9>&- || {
     cat "$tmp/log" >&2
-    fail "$what: failed, see above"
+    fail "$what: failed, as told above. Tools that PATH has in the pinned version are not fetched"
   }
   say "  done in $(($(date +%s) - began)) s"
 }

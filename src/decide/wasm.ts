@@ -1,6 +1,11 @@
-import { loadPolicySync } from '@open-policy-agent/opa-wasm'
+import { createRequire } from 'node:module'
 import type { JsonObject } from '../types.ts'
 import { Unusable } from '../unusable.ts'
+
+// The package's ES module leaves the synchronous loader out.
+const { loadPolicySync } = createRequire(import.meta.url)('@open-policy-agent/opa-wasm') as {
+  loadPolicySync(module: WebAssembly.Module, memory: { initial: number; maximum: number }): Instance
+}
 
 /** What the host implements beside what is compiled in. Anything else a bundle needs would fail on the one request that reaches it. */
 const HOST_BUILTINS = new Set([
@@ -73,7 +78,7 @@ function instantiate(module: WebAssembly.Module, data: JsonObject): Instance {
   let instance: Instance
   let missing: string[]
   try {
-    instance = loadPolicySync(module, { initial: FIRST_PAGES, maximum: MOST_PAGES }) as Instance
+    instance = loadPolicySync(module, { initial: FIRST_PAGES, maximum: MOST_PAGES })
     instance.setData(data)
     missing = requiredBuiltins(instance).filter(name => !HOST_BUILTINS.has(name))
   } catch {

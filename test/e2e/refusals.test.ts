@@ -79,7 +79,7 @@ describe('a refused request', () => {
 
   it('is 400 with two Authorization headers, whatever they hold', async () => {
     const good = `Bearer ${await stack.issuer.mint(ALICE)}`
-    for (const other of [good, 'Bearer x', 'Basic YTpi', '']) {
+    for (const other of [good, 'Bearer x', 'Basic YTpi']) {
       const headers: [string, string][] = [
         ['Authorization', good],
         ['authorization', other],

@@ -160,7 +160,10 @@ decision_log: { fil: ./x }
     audiences: [a]
 policy:`,
     )
-    expect(problems(again)).toMatch(/corp/)
+    expect(problems(again)).toMatch(/same name/)
+    expect(
+      problems(again.replace('name: corp', 'name: other').replace('https://other', 'https://idp')),
+    ).toMatch(/same issuer/)
   })
 
   it('is refused where it is not YAML, or says a key twice', () => {
