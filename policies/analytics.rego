@@ -18,11 +18,13 @@ decision := {"allowed": true} if {
 
 reads_rows if {
 	input.attributes.request.http.method == "GET"
+	input.attributes.request.http.host == "sql.example.com"
 	["v1", "datasets", _, "rows"] = input.parsed_path
 }
 
 runs_query if {
 	input.attributes.request.http.method == "POST"
+	input.attributes.request.http.host == "sql.example.com"
 	["v1", "queries"] = input.parsed_path
 }
 

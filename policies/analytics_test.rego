@@ -28,3 +28,13 @@ test_writes_nothing if {
 		analytics.decision.reason == "operation_not_allowed" with input as asks(method, ["v1", "datasets", "sales", "rows"], null)
 	}
 }
+
+test_does_nothing_at_another_host if {
+	elsewhere := {"attributes": {"request": {"http": {"host": "mail.example.com"}}}}
+	every request in [
+		asks("GET", ["v1", "datasets", "sales", "rows"], null),
+		asks("POST", ["v1", "queries"], {"name": "revenue_by_month"}),
+	] {
+		analytics.decision.reason == "operation_not_allowed" with input as object.union(request, elsewhere)
+	}
+}

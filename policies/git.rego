@@ -4,6 +4,7 @@ package tasks.git
 import rego.v1
 
 decision := {"allowed": true} if {
+	input.attributes.request.http.host == "git.example.com"
 	operation in data.agents[input.identity.agent].repositories[repository]
 } else := {"allowed": false, "reason": "repository_not_allowed"} if {
 	not data.agents[input.identity.agent].repositories[repository]
@@ -28,7 +29,8 @@ operation := "pulls.create" if {
 
 operation := "pulls.merge" if {
 	method == "POST"
-	["v1", "repos", _, "pulls", _, "merge"] = input.parsed_path
+	["v1", "repos", _, "pulls", number, "merge"] = input.parsed_path
+	regex.match(`^[0-9]+$`, number)
 }
 
 method := input.attributes.request.http.method

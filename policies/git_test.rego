@@ -22,6 +22,7 @@ test_does_nothing_else if {
 		["DELETE", ["acme-web"]],
 		["POST", ["acme-docs", "pulls"]],
 		["GET", ["acme-web", "contents", ""]],
+		["GET", ["acme-web", "pulls", ".."]],
 	] {
 		git.decision.reason == "operation_not_allowed" with input as asks(request[0], request[1])
 	}
@@ -29,4 +30,19 @@ test_does_nothing_else if {
 
 test_touches_no_other_repository if {
 	git.decision.reason == "repository_not_allowed" with input as asks("GET", ["secrets", "contents"])
+}
+
+test_merges_a_pull_request_where_that_is_listed if {
+	listed := {"git-bot": {"repositories": {"acme-web": ["pulls.merge"]}}}
+	git.decision.allowed with input as asks("POST", ["acme-web", "pulls", "7", "merge"]) with data.agents as listed
+	every number in ["", "..", "7a"] {
+		request := asks("POST", ["acme-web", "pulls", number, "merge"])
+		git.decision.reason == "operation_not_allowed" with input as request with data.agents as listed
+	}
+}
+
+test_does_nothing_at_another_host if {
+	elsewhere := {"attributes": {"request": {"http": {"host": "mail.example.com"}}}}
+	request := object.union(asks("GET", ["acme-web", "pulls"]), elsewhere)
+	git.decision.reason == "operation_not_allowed" with input as request
 }

@@ -8,7 +8,9 @@
 #   assistant    assistant      calendar.example.com   GET /v1/events
 #                               crm.example.com        GET and POST /v1/contacts
 #
-# A token is for one API: its audience must be https:// and the host that is asked. Without a token only /public is open.
+# A token is for one API: its audience must be https:// and the host that is asked. An agent is one that the token's own
+# issuer knows; where several issuers are configured, let the rows name theirs (input.identity.issuer) too. Without a token
+# only /public is open.
 package envoy.authz
 
 import rego.v1
@@ -20,6 +22,7 @@ default result := {"allowed": false, "reason": "agent_unknown"}
 result := {"allowed": true} if {
 	not input.identity
 	input.parsed_path[0] == "public"
+	not climbs
 } else := {"allowed": false, "reason": "identity_missing"} if {
 	not input.identity
 } else := {"allowed": false, "reason": "token_for_another_api"} if {
@@ -34,7 +37,13 @@ result := {"allowed": true} if {
 	task == "assistant"
 }
 
-task := data.agents[input.identity.agent].task
+task := data.agents[input.identity.agent].task if input.identity.agent_iss == input.identity.iss
+
+# Policy sees a path as it came: /public/../v1 begins with public, and is not there for every upstream.
+climbs if {
+	some segment in input.parsed_path
+	segment in {".", ".."}
+}
 
 for_this_api if api == input.identity.claims.aud
 

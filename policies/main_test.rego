@@ -7,7 +7,13 @@ import data.envoy.authz
 asks(agent, host, method, path) := {
 	"attributes": {"request": {"http": {"host": host, "method": method}}},
 	"parsed_path": path,
-	"identity": {"agent": agent, "scopes": [], "claims": {"aud": concat("", ["https://", host])}},
+	"identity": {
+		"iss": "https://idp.example.com",
+		"agent": agent,
+		"agent_iss": "https://idp.example.com",
+		"scopes": [],
+		"claims": {"aud": concat("", ["https://", host])},
+	},
 }
 
 test_each_task_is_reached if {
@@ -22,6 +28,12 @@ test_each_task_is_reached if {
 
 test_an_unknown_agent_may_nothing if {
 	authz.result == {"allowed": false, "reason": "agent_unknown"} with input as asks("other", "mail.example.com", "GET", [""])
+}
+
+test_an_agent_of_another_issuer_is_unknown if {
+	request := asks("assistant", "crm.example.com", "GET", ["v1", "contacts"])
+	stranger := {"identity": {"agent_iss": "https://elsewhere.example.com"}}
+	authz.result == {"allowed": false, "reason": "agent_unknown"} with input as object.union(request, stranger)
 }
 
 test_a_user_without_an_agent_may_nothing if {
@@ -41,5 +53,7 @@ test_a_token_is_for_one_api if {
 test_without_a_token_only_public_is_open if {
 	nobody := object.remove(asks("", "mail.example.com", "GET", ["public", "status"]), ["identity"])
 	authz.result.allowed with input as nobody
-	authz.result.reason == "identity_missing" with input as object.union(nobody, {"parsed_path": ["v1"]})
+	every path in [["v1"], ["public", "..", "v1"], ["public", ".", "terms"]] {
+		authz.result.reason == "identity_missing" with input as object.union(nobody, {"parsed_path": path})
+	}
 }

@@ -1,17 +1,21 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { extract } from 'tar-stream'
-import type { Json, JsonObject } from '../types.ts'
+import type { Json } from '../types.ts'
 import { Unusable } from '../unusable.ts'
+import { isLosslessObject, parseLossless } from './lossless.ts'
 
 const MOST_COMPRESSED = 32 * 1024 * 1024
 const MOST_UNPACKED = 128 * 1024 * 1024
 
 export interface Bundle {
   readonly wasm: Uint8Array
-  readonly data: JsonObject
+  /** JSON text in UTF-8, every number as it was written. */
+  readonly data: ArrayBuffer
+  /** `data._canary`; undefined where there is none. */
+  readonly canaries: Json | undefined
   /** The manifest's, or the first 12 digits of the digest. Opaque: neither order nor form is assumed. */
   readonly revision: string
   /** SHA-256 of the file, in hex. */
@@ -34,11 +38,12 @@ export async function readBundle(file: string, entrypoint: string): Promise<Bund
       `it has no policy.wasm; build it with: opa build -t wasm -e ${entrypoint} -o bundle.tar.gz policies/`,
     )
   const digest = createHash('sha256').update(packed).digest('hex')
-  const manifest = json(entries.get('.manifest'), '.manifest')
-  const revision = (manifest as { revision?: unknown }).revision
+  const { revision } = json(entries.get('.manifest'), '.manifest')
+  const data = dataOf(entries)
   return {
     wasm,
-    data: dataOf(entries),
+    data: new TextEncoder().encode(JSON.stringify(data)).buffer,
+    canaries: data._canary === undefined ? undefined : (JSON.parse(JSON.stringify(data._canary)) as Json),
     revision: typeof revision === 'string' && revision !== '' ? revision : digest.slice(0, 12),
     digest,
   }
@@ -46,16 +51,21 @@ export async function readBundle(file: string, entrypoint: string): Promise<Bund
 
 function readFile(file: string): Buffer {
   try {
-    const packed = readFileSync(file)
-    if (packed.length <= MOST_COMPRESSED) return packed
+    const found = statSync(file)
+    if (!found.isFile()) throw new Unusable('it is not a file')
+    if (found.size <= MOST_COMPRESSED) return readFileSync(file)
   } catch (error) {
+    if (error instanceof Unusable) throw error
     throw new Unusable(`it cannot be read (${(error as NodeJS.ErrnoException).code})`)
   }
   throw new Unusable('it is over 32 MiB')
 }
 
 async function unpack(packed: Buffer): Promise<Map<string, Buffer>> {
-  const tar = await promisify(gunzip)(packed, { maxOutputLength: MOST_UNPACKED })
+  const tar = await promisify(gunzip)(packed, { maxOutputLength: MOST_UNPACKED }).catch(error => {
+    if (error.code === 'ERR_BUFFER_TOO_LARGE') throw new Unusable('it is over 128 MiB when unpacked')
+    throw error
+  })
   const entries = new Map<string, Buffer>()
   const archive = extract()
   archive.end(tar)
@@ -69,46 +79,48 @@ async function unpack(packed: Buffer): Promise<Map<string, Buffer>> {
   return entries
 }
 
+type Tree = { [key: string]: Json }
+
 /** Every `data.json`, at the place that its folder names. */
-function dataOf(entries: ReadonlyMap<string, Buffer>): JsonObject {
-  const root: Tree = Object.create(null)
+function dataOf(entries: ReadonlyMap<string, Buffer>): Tree {
+  const root = newTree()
   for (const [name, content] of entries) {
-    const segments = name.split('/')
-    if (segments.pop() !== 'data.json') continue
-    let place: Tree = root
-    for (const segment of segments) place = descend(place, segment)
-    merge(place, json(content, name))
+    const folders = name.split('/')
+    if (folders.pop() !== 'data.json') continue
+    const data: Json = json(content, name)
+    merge(
+      root,
+      folders.reduceRight<Json>((inner, folder) => Object.assign(newTree(), { [folder]: inner }), data),
+    )
   }
-  return root as JsonObject
+  return root
 }
 
-type Tree = { [key: string]: Json | Tree }
-
-function descend(tree: Tree, key: string): Tree {
-  const next = tree[key]
-  if (typeof next === 'object' && next !== null && !Array.isArray(next)) return next as Tree
-  const made: Tree = Object.create(null)
-  tree[key] = made
-  return made
+/** Without a prototype, so that no key of a bundle means more than itself. */
+function newTree(): Tree {
+  return Object.create(null)
 }
 
-function merge(into: Tree, from: JsonObject): void {
-  for (const [key, value] of Object.entries(from)) {
-    const both = isObject(into[key]) && isObject(value)
-    if (both) merge(into[key] as Tree, value as JsonObject)
-    else into[key] = value
+function merge(into: Tree, from: Json): Tree {
+  for (const [key, value] of Object.entries(from as Tree)) {
+    const there = into[key]
+    if (isLosslessObject(value)) {
+      if (there !== undefined && !isLosslessObject(there))
+        throw new Unusable('its data.json files contradict each other')
+      into[key] = merge(there ?? newTree(), value)
+    } else {
+      if (there !== undefined) throw new Unusable('its data.json files contradict each other')
+      into[key] = value
+    }
   }
+  return into
 }
 
-function isObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function json(content: Buffer | undefined, name: string): JsonObject {
-  if (!content) return {}
+function json(content: Buffer | undefined, name: string): Tree {
+  if (!content) return newTree()
   try {
-    const value: unknown = JSON.parse(content.toString('utf8'))
-    if (isObject(value)) return value as JsonObject
+    const value = parseLossless(content.toString('utf8'))
+    if (isLosslessObject(value)) return value
   } catch {}
   throw new Unusable(`its ${name} is not a JSON object`)
 }

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import type { Json, JsonObject } from '../types.ts'
+import type { Json } from '../types.ts'
 import { Unusable } from '../unusable.ts'
 import { isObject } from './result.ts'
 
@@ -40,10 +40,10 @@ function listed(folder: string): string[] {
 }
 
 /** The cases that a bundle brings along in `data._canary`. */
-export function ownCanaries(data: JsonObject): Canary[] {
-  const { success, data: own } = canaries.safeParse(data._canary ?? [])
+export function ownCanaries(cases: Json = []): Canary[] {
+  const { success, data } = canaries.safeParse(cases)
   if (!success) throw new Unusable('its data._canary is not a list of {name, input, expect}')
-  return own
+  return data
 }
 
 /** Asks a candidate every case. Unusable, naming the first whose result is not what it must be. */

@@ -1,4 +1,4 @@
-import { unwatchFile, watchFile } from 'node:fs'
+import { statSync } from 'node:fs'
 import { z } from 'zod'
 import { Denied, REASONS, refusal } from '../denied.ts'
 import type { CallContext, Clock, Decision, Log, PolicyRef } from '../types.ts'
@@ -26,7 +26,10 @@ export const policySettings = z.strictObject({
       z
         .string()
         .regex(/^[a-z][a-z0-9_]{0,63}$/, 'a code such as folder_not_allowed')
-        .refine(code => !Object.hasOwn(REASONS, code), 'is a reason of the service itself'),
+        .refine(
+          code => !Object.hasOwn(REASONS, code) && code !== 'policy_allowed',
+          'is a reason of the service itself',
+        ),
     )
     .default([])
     .describe('The reason codes that policy may return; other text is kept in the log only.'),
@@ -85,14 +88,21 @@ export async function createDecide(
 ): Promise<DecideRoom> {
   const { bundle: file, entrypoint } = settings
   const reasons: ReadonlySet<string> = new Set(settings.reasons)
+  // Before it is read, so that a change meanwhile is seen by the next look.
+  let seen = versionOf(file)
   let policy = await load()
   let error: string | null = null
   events.policyLoaded(policy.loadedAt)
 
+  let closed = false
   let loading = Promise.resolve()
-  watchFile(file, { interval: POLL_MS }, () => {
+  const looking = setInterval(() => {
+    const now = versionOf(file)
+    if (now === seen) return
+    seen = now
     loading = loading.then(replace)
-  })
+  }, POLL_MS)
+  looking.unref()
 
   return {
     decide(context) {
@@ -101,6 +111,7 @@ export async function createDecide(
       try {
         result = program.evaluate(policyInput(context, settings.input), entrypoint)
       } catch {
+        events.policyReplaced()
         return refusal(new Denied('policy_error', 'the policy threw'), ref)
       }
       return verdict(result, ref, reasons)
@@ -112,12 +123,16 @@ export async function createDecide(
       loaded_at: new Date(policy.loadedAt).toISOString(),
       error,
     }),
-    close: () => unwatchFile(file),
+    close() {
+      closed = true
+      clearInterval(looking)
+    },
   }
 
   async function replace(): Promise<void> {
     try {
       const next = await load()
+      if (closed) return
       if (next.digest === policy.digest) {
         error = null
         return
@@ -127,6 +142,7 @@ export async function createDecide(
       events.policyLoaded(next.loadedAt)
       log.info({ file, revision: next.ref.revision }, 'a new policy decides')
     } catch (thrown) {
+      if (closed) return
       error = thrown instanceof Unusable ? thrown.message : 'the bundle cannot be used'
       events.policyFailed()
       log.error({ file }, `${error}; the policy before stays in force`)
@@ -136,10 +152,10 @@ export async function createDecide(
   async function load(): Promise<Policy> {
     try {
       const bundle = await readBundle(file, entrypoint)
-      const program = createProgram(bundle.wasm, bundle.data, events.policyReplaced)
+      const program = createProgram(bundle.wasm, bundle.data)
       const cases = [
         ...(settings.canaries === undefined ? [] : readCanaries(settings.canaries)),
-        ...ownCanaries(bundle.data),
+        ...ownCanaries(bundle.canaries),
       ]
       for (const wanted of [entrypoint, ...cases.flatMap(({ entrypoint: own }) => own ?? [])])
         if (!program.entrypoints.includes(wanted))
@@ -156,5 +172,15 @@ export async function createDecide(
         throw new Unusable(`policy.bundle: ${file} cannot be used: ${thrown.message}`)
       throw thrown
     }
+  }
+}
+
+/** Another one whenever the file was written or replaced, also through a symbolic link, within the same millisecond or with its time kept. */
+function versionOf(file: string): string {
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true })
+    return [dev, ino, size, mtimeNs, ctimeNs].join(' ')
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code ?? ''
   }
 }

@@ -12,12 +12,14 @@ export function policyInput(context: CallContext, { credentials }: { credentials
   const { attributes } = request
   const principal = (attributes.source as { principal?: string } | undefined)?.principal
   const rest = JSON.stringify({
-    attributes: credentials ? attributes : withoutCredentials(attributes),
+    ...(Object.keys(attributes).length > 0 && {
+      attributes: credentials ? attributes : withoutCredentials(attributes),
+    }),
     version: VERSION,
     parsed_path: parsedPath,
     parsed_query: parsedQuery,
     truncated_body: truncatedBody,
-    ...(principal !== undefined && { source_principal: principal }),
+    ...(principal && { source_principal: principal }),
     ...(identity && { identity: identityInput(identity) }),
     now: Math.floor(now / 1000),
   })
@@ -48,7 +50,8 @@ interface Http extends JsonObject {
 }
 
 function withoutCredentials(attributes: JsonObject): JsonObject {
-  const request = attributes.request as JsonObject & { http: Http }
+  const request = attributes.request as (JsonObject & { http?: Http }) | undefined
+  if (!request?.http) return attributes
   const { headers, headerMap } = request.http
   const secret = (name: string) => CREDENTIALS.has(name.toLowerCase())
   return {

@@ -1,4 +1,4 @@
-import type { Field, Json, JsonObject } from '../types.ts'
+import { type Field, type Json, type JsonObject, TRUSTED_HEADERS } from '../types.ts'
 
 /** A result that is not what it must be. The message is a constant phrase: the name of the key. */
 export class Malformed extends Error {}
@@ -22,7 +22,7 @@ export function texts(value: Json, key: string): string[] {
 }
 
 /** `{name: text or list of texts}`; undefined is none. */
-export function fields(value: Json | undefined, key: string): Field[] {
+function fields(value: Json | undefined, key: string): Field[] {
   return optional(value, [], given => {
     if (!isObject(given)) throw new Malformed(key)
     return Object.entries(given).flatMap(([name, item]) =>
@@ -44,7 +44,21 @@ export function headerNames(value: Json | undefined, key: string): string[] {
   return optional(value, [], given => texts(given, key)).map(name => headerName(name, key))
 }
 
-function headerName(name: string, key: string): string {
-  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name)) throw new Malformed(key)
-  return name.toLowerCase()
+const TRUSTED: ReadonlySet<string> = new Set(TRUSTED_HEADERS)
+
+/** Not policy's: a trusted header in any spelling, and what Envoy routes by (`host`; a pseudo header is no token). */
+function headerName(given: string, key: string): string {
+  const name = given.toLowerCase()
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) throw new Malformed(key)
+  if (TRUSTED.has(name.replaceAll('_', '-')) || name === 'host')
+    throw new Malformed('a header that is not policy’s')
+  return name
+}
+
+/** Query parameters go into the path as they are: nothing that ends a parameter, the query or the request line. */
+export function queryFields(value: Json | undefined, key: string): Field[] {
+  const all = fields(value, key)
+  if (all.some(([name, one]) => !/^[!-~]*$/.test(name + one) || /[&#=]/.test(name) || /[&#]/.test(one)))
+    throw new Malformed(key)
+  return all
 }

@@ -1,14 +1,15 @@
 import { Denied, refusal } from '../denied.ts'
+import type { Allow, Decision, Deny, Json, JsonObject, PolicyRef } from '../types.ts'
 import {
-  type Allow,
-  type Decision,
-  type Deny,
-  type Json,
-  type JsonObject,
-  type PolicyRef,
-  TRUSTED_HEADERS,
-} from '../types.ts'
-import { fields, headerFields, headerNames, isObject, Malformed, optional, text, texts } from './result.ts'
+  headerFields,
+  headerNames,
+  isObject,
+  Malformed,
+  optional,
+  queryFields,
+  text,
+  texts,
+} from './result.ts'
 
 /** What a policy may ask for and this service does not do yet must not be taken for done. */
 const OBLIGATIONS = ['approval', 'credential', 'limits'] as const
@@ -60,12 +61,10 @@ function allow(result: JsonObject, policy: PolicyRef, reasons: ReadonlySet<strin
   return {
     outcome: 'allow',
     ...reasonOf(result.reason, 'policy_allowed', reasons),
-    headers: untrusted(headerFields(result.headers, 'headers')),
+    headers: headerFields(result.headers, 'headers'),
     responseHeaders: headerFields(result.response_headers_to_add, 'response_headers_to_add'),
-    requestHeadersToRemove: removable(
-      headerNames(result.request_headers_to_remove, 'request_headers_to_remove'),
-    ),
-    queryToSet: fields(result.query_parameters_to_set, 'query_parameters_to_set'),
+    requestHeadersToRemove: headerNames(result.request_headers_to_remove, 'request_headers_to_remove'),
+    queryToSet: queryFields(result.query_parameters_to_set, 'query_parameters_to_set'),
     queryToRemove: optional(result.query_parameters_to_remove, [], value =>
       texts(value, 'query_parameters_to_remove'),
     ),
@@ -120,21 +119,6 @@ function metadataOf(result: JsonObject): JsonObject {
     if (!isObject(value)) throw new Malformed('dynamic_metadata')
     return value
   })
-}
-
-const TRUSTED: ReadonlySet<string> = new Set(TRUSTED_HEADERS)
-
-/** What goes to the upstream: policy sets neither a trusted header, in any spelling, nor one that Envoy routes by. */
-function untrusted(headers: Allow['headers']): Allow['headers'] {
-  removable(headers.map(([name]) => name))
-  return headers
-}
-
-function removable(names: readonly string[]): readonly string[] {
-  for (const name of names)
-    if (TRUSTED.has(name.replaceAll('_', '-')) || name === 'host')
-      throw new Malformed('a header that is not policy’s')
-  return names
 }
 
 function range(from: number, to: number): number[] {

@@ -1,5 +1,4 @@
 import { createRequire } from 'node:module'
-import type { JsonObject } from '../types.ts'
 import { Unusable } from '../unusable.ts'
 
 // The package's ES module leaves the synchronous loader out.
@@ -25,8 +24,8 @@ const MOST_GROWTH = 64 * 1024 * 1024
 interface Instance {
   readonly mem: WebAssembly.Memory
   readonly entrypoints: { readonly [name: string]: number }
-  evaluate(input: ArrayBuffer, entrypoint: number): unknown
-  setData(data: JsonObject): void
+  evaluate(input: ArrayBuffer, entrypoint: string): unknown
+  setData(data: ArrayBuffer): void
 }
 
 export interface Program {
@@ -39,26 +38,25 @@ export interface Program {
  * A compiled policy with its data. Unusable when it is no OPA policy or needs a builtin that is not there. Evaluation is
  * synchronous and cannot be interrupted. An instance that threw is never asked again: an abort leaks the stack it ran on.
  */
-export function createProgram(wasm: Uint8Array, data: JsonObject, onReplaced: () => void): Program {
+export function createProgram(wasm: Uint8Array, data: ArrayBuffer): Program {
   const module = compile(wasm)
   let instance: Instance | undefined = instantiate(module, data)
   let startBytes = instance.mem.buffer.byteLength
-  const ids = new Map(Object.entries(instance.entrypoints))
+  const entrypoints = Object.keys(instance.entrypoints)
 
   return {
-    entrypoints: [...ids.keys()],
+    entrypoints,
     evaluate(input, entrypoint) {
       if (!instance) {
         instance = instantiate(module, data)
         startBytes = instance.mem.buffer.byteLength
       }
       try {
-        const result = instance.evaluate(input, ids.get(entrypoint) as number)
+        const result = instance.evaluate(input, entrypoint)
         if (instance.mem.buffer.byteLength - startBytes > MOST_GROWTH) instance = undefined
         return result
       } catch (thrown) {
         instance = undefined
-        onReplaced()
         // The SDK throws strings and bare objects; their text may quote the input and is dropped.
         throw new Error('the policy threw', { cause: thrown })
       }
@@ -74,19 +72,25 @@ function compile(wasm: Uint8Array): WebAssembly.Module {
   }
 }
 
-function instantiate(module: WebAssembly.Module, data: JsonObject): Instance {
-  let instance: Instance
-  let missing: string[]
-  try {
-    instance = loadPolicySync(module, { initial: FIRST_PAGES, maximum: MOST_PAGES })
-    instance.setData(data)
-    missing = requiredBuiltins(instance).filter(name => !HOST_BUILTINS.has(name))
-  } catch {
-    throw new Unusable('its policy.wasm is not an OPA policy, or its data does not fit into 512 MiB')
-  }
+function instantiate(module: WebAssembly.Module, data: ArrayBuffer): Instance {
+  const { instance, missing } = link(module)
   if (missing.length > 0)
     throw new Unusable(`it needs builtins that are not available here: ${missing.toSorted().join(', ')}`)
+  try {
+    instance.setData(data)
+  } catch {
+    throw new Unusable('its data cannot be loaded: it holds half a surrogate pair, or needs over 512 MiB')
+  }
   return instance
+}
+
+function link(module: WebAssembly.Module): { instance: Instance; missing: string[] } {
+  try {
+    const instance = loadPolicySync(module, { initial: FIRST_PAGES, maximum: MOST_PAGES })
+    return { instance, missing: requiredBuiltins(instance).filter(name => !HOST_BUILTINS.has(name)) }
+  } catch {
+    throw new Unusable('its policy.wasm is not an OPA policy')
+  }
 }
 
 interface Exports {

@@ -1,6 +1,6 @@
 import { Denied } from '../denied.ts'
 import type { HeldRequest } from '../types.ts'
-import { parseMultipart } from './multipart.ts'
+import { multipartReader } from './multipart.ts'
 import { parseForm } from './path.ts'
 
 export interface ParsedBody {
@@ -12,11 +12,13 @@ export interface ParsedBody {
 const NOTHING: ParsedBody = { parsedBody: 'null', truncatedBody: false }
 const CUT: ParsedBody = { parsedBody: 'null', truncatedBody: true }
 const DEEPEST = 64
+/** Arithmetic on numbers far beyond any double takes the policy engine seconds, which nothing can interrupt. */
+const LARGEST_EXPONENT = 999
 
 /**
  * The body as opa-envoy-plugin gives it to policy, by content type: JSON, form and multipart form; anything else is not read.
  * A body that Envoy cut is not read either, and says so. JSON stays text, so that numbers keep every digit. Refuses
- * (`body_invalid`) what is not what its content type says, or is nested over 64 deep.
+ * (`body_invalid`) what is not what its content type says, is nested over 64 deep, or has a number with an exponent over 999.
  */
 export function parseBody(request: HeldRequest): ParsedBody {
   if (request.header('x-envoy-auth-partial-body').includes('true')) return CUT
@@ -34,11 +36,7 @@ function reader(contentType: string): ((text: string) => string) | undefined {
   if (contentType.includes('application/json')) return jsonText
   if (contentType.includes('application/x-www-form-urlencoded'))
     return text => JSON.stringify(parseForm(text, () => new Denied('body_invalid', 'form')))
-  if (contentType.includes('multipart/form-data')) {
-    const boundary = /;\s*boundary=(?:"([^"]*)"|([^\s;]*))/i.exec(contentType)
-    if (!boundary) return undefined
-    return text => parseMultipart(text, boundary[1] ?? boundary[2] ?? '', jsonText)
-  }
+  if (contentType.includes('multipart/form-data')) return multipartReader(contentType, jsonText)
   return undefined
 }
 
@@ -57,7 +55,7 @@ function jsonText(text: string): string {
   } catch {
     throw new Denied('body_invalid', 'JSON')
   }
-  if (deepest(text) > DEEPEST) throw new Denied('body_invalid', 'nested too deep')
+  insistOnBounds(text)
   return text.trim().replace(LONE_SURROGATES, half => (half.length === 6 ? '\\ufffd' : half))
 }
 
@@ -65,13 +63,14 @@ function jsonText(text: string): string {
 const LONE_SURROGATES =
   /\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|\\u[dD][89a-fA-F][\da-fA-F]{2}/g
 
-/** How deep arrays and objects are nested, in text that is JSON. */
-function deepest(text: string): number {
+/** Of text that is JSON: outside strings, an `e` before a digit is an exponent's. */
+function insistOnBounds(text: string): void {
   let depth = 0
-  let most = 0
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}]/g)) {
-    if (token === '[' || token === '{') most = Math.max(most, ++depth)
-    else if (token === ']' || token === '}') depth--
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}]|[eE][+-]?\d+/g)) {
+    if (token === '[' || token === '{') {
+      if (++depth > DEEPEST) throw new Denied('body_invalid', 'nested too deep')
+    } else if (token === ']' || token === '}') depth--
+    else if (!token.startsWith('"') && Math.abs(Number(token.slice(1))) > LARGEST_EXPONENT)
+      throw new Denied('body_invalid', 'a number out of range')
   }
-  return most
 }

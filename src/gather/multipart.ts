@@ -1,29 +1,71 @@
 import { Denied } from '../denied.ts'
+import { parseParameters } from './parameters.ts'
+
+/** How a part may say that its bytes are what they are; another coding hides them from us and not from every upstream. */
+const PLAIN_ENCODINGS: readonly string[] = ['7bit', '8bit', 'binary']
 
 /**
  * The fields of a multipart form (RFC 7578) as JSON text: lists by name; a part whose type is JSON is read as JSON, any other is
- * text. File names are ignored, parts without a name skipped. Refuses (`body_invalid`) a form that is not closed.
+ * text. File names are ignored, parts without a name skipped. `contentType` names the boundary; undefined where it has none. Refuses
+ * (`body_invalid`) a form that is not closed, and every spelling that readers are known to take differently.
  */
-export function parseMultipart(text: string, boundary: string, jsonText: (text: string) => string): string {
-  if (boundary === '') throw invalid()
-  const [preamble, ...parts] = `\r\n${text}`.split(`\r\n--${boundary}`)
-  const closing = parts.pop()
-  if (preamble === undefined || closing === undefined || !/^--[ \t]*(\r\n|$)/.test(closing)) throw invalid()
-  const fields = new Map<string, string[]>()
-  for (const part of parts) {
-    const split = part.indexOf('\r\n\r\n')
-    if (!/^[ \t]*\r\n/.test(part) || split < 0) throw invalid()
-    const headers = part.slice(0, split)
-    const name = /^content-disposition:[^\r\n]*;\s*name=(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))/im.exec(headers)
-    const key = name?.[1]?.replace(/\\(.)/g, '$1') ?? name?.[2]
-    if (key === undefined || key === '') continue
-    const value = part.slice(split + 4)
-    const json = /^content-type:[^\r\n]*application\/json/im.test(headers)
-    fields.set(key, [...(fields.get(key) ?? []), json ? jsonText(value) : JSON.stringify(value)])
-  }
-  return `{${[...fields].map(([key, values]) => `${JSON.stringify(key)}:[${values.join(',')}]`).join(',')}}`
+export function multipartReader(
+  contentType: string,
+  jsonText: (text: string) => string,
+): ((text: string) => string) | undefined {
+  const type = parseParameters(contentType)
+  if (!type) return () => refuse()
+  const boundary = type.parameters.get('boundary')
+  if (boundary === undefined) return undefined
+  return boundary === '' ? () => refuse() : text => fieldsOf(text, boundary, jsonText)
 }
 
-function invalid(): Denied {
-  return new Denied('body_invalid', 'multipart form')
+function fieldsOf(text: string, boundary: string, jsonText: (text: string) => string): string {
+  const [, ...parts] = `\r\n${text}`.split(`\r\n--${boundary}`)
+  const closing = parts.pop()
+  if (closing === undefined || !/^--[ \t]*(\r\n|$)/.test(closing)) refuse()
+  const fields = new Map<string, string[]>()
+  for (const part of parts) {
+    const start = /^[ \t]*\r\n/.exec(part)?.[0].length ?? refuse()
+    const end = part.indexOf('\r\n\r\n', start - 2)
+    if (end < 0) refuse()
+    const headers = partHeaders(part.slice(start, end))
+    const name = partName(headers)
+    if (name === '') continue
+    const content = part.slice(end + 4)
+    const value = headers.get('content-type')?.includes('application/json')
+      ? jsonText(content)
+      : JSON.stringify(content)
+    const values = fields.get(name)
+    if (values) values.push(value)
+    else fields.set(name, [value])
+  }
+  return `{${[...fields].map(([name, values]) => `${JSON.stringify(name)}:[${values.join(',')}]`).join(',')}}`
+}
+
+function partHeaders(text: string): Map<string, string> {
+  const headers = new Map<string, string>()
+  for (const line of text === '' ? [] : text.split('\r\n')) {
+    // No fold, no stray CR or LF: `.` takes neither.
+    const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)$/.exec(line) ?? refuse()
+    const key = (name as string).toLowerCase()
+    if (headers.has(key)) refuse()
+    headers.set(key, value as string)
+  }
+  if (!PLAIN_ENCODINGS.includes(headers.get('content-transfer-encoding')?.trim().toLowerCase() ?? 'binary'))
+    refuse()
+  return headers
+}
+
+/** Empty where it has none. */
+function partName(headers: ReadonlyMap<string, string>): string {
+  const disposition = headers.get('content-disposition')
+  if (disposition === undefined) return ''
+  const { value, parameters } = parseParameters(disposition) ?? refuse()
+  if (value !== 'form-data') refuse()
+  return parameters.get('name') ?? ''
+}
+
+function refuse(): never {
+  throw new Denied('body_invalid', 'multipart form')
 }

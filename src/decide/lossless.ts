@@ -1,0 +1,24 @@
+import type { Json } from '../types.ts'
+
+/** ECMAScript's JSON.parse source text access, which the compiler's library does not know yet. */
+interface SourceText {
+  parse(text: string, revive: (key: string, value: Json, context: { source?: string }) => Json): Json
+  rawJSON(source: string): Json
+  isRawJSON(value: unknown): boolean
+}
+const { parse, rawJSON, isRawJSON } = JSON as unknown as SourceText
+
+/**
+ * JSON that keeps every digit of its numbers through `JSON.stringify`: policy compares digits, and as doubles two long ids may be one.
+ * A number that a double cannot hold stands as an opaque object.
+ */
+export function parseLossless(text: string): Json {
+  return parse(text, (_key, value, { source }) =>
+    typeof value === 'number' && source !== undefined && String(value) !== source ? rawJSON(source) : value,
+  )
+}
+
+/** A JSON object, and no such number. */
+export function isLosslessObject(value: unknown): value is { [key: string]: Json } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !isRawJSON(value)
+}

@@ -1,0 +1,89 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { Denied } from '../../../src/denied.ts'
+import { parseForm, parsePath } from '../../../src/gather/path.ts'
+
+function refused(target: string): string {
+  try {
+    parsePath(target)
+  } catch (error) {
+    if (error instanceof Denied) return error.reason
+  }
+  return 'not refused'
+}
+
+describe('a path', () => {
+  it.each([
+    ['', [''], {}],
+    ['/', [''], {}],
+    ['//', [''], {}],
+    ['/a', ['a'], {}],
+    ['/a/', ['a', ''], {}],
+    ['//a//b', ['a', '', 'b'], {}],
+    ['//admin/x', ['admin', 'x'], {}],
+    ['/a%2Fb', ['a', 'b'], {}],
+    ['/a/../b', ['a', '..', 'b'], {}],
+    ['/a;x=1/b', ['a;x=1', 'b'], {}],
+    ['/a+b%20c?q=a+b%20c', ['a+b c'], { q: ['a b c'] }],
+    ['/a?x=1#frag', ['a'], { x: ['1#frag'] }],
+    ['/a#f?x=1', ['a#f'], { x: ['1'] }],
+    ['http://h/p?q=1', ['http:', '', 'h', 'p'], { q: ['1'] }],
+    ['*', ['*'], {}],
+    ['example.com:443', ['example.com:443'], {}],
+    ['/a?b&c=&=d', ['a'], { '': ['d'], b: [''], c: [''] }],
+    ['/a?x=1&x=2&y=3', ['a'], { x: ['1', '2'], y: ['3'] }],
+    ['/a?x=%3B%26%3D', ['a'], { x: [';&='] }],
+    ['/a??x=1', ['a'], { '?x': ['1'] }],
+    ['/%00', ['\u0000'], {}],
+    ['/%C3%A9?%C3%A9=%F0%9F%98%80', ['é'], { é: ['😀'] }],
+    ['/a?__proto__=1&constructor=2', ['a'], { ['__proto__']: ['1'], constructor: ['2'] }],
+  ])('%j is read as opa-envoy-plugin reads it', (target, path, query) => {
+    const { parsedPath, parsedQuery } = parsePath(target)
+    expect(parsedPath).toEqual(path)
+    expect(Object.entries(parsedQuery)).toEqual(expect.arrayContaining(Object.entries(query)))
+    expect(Object.keys(parsedQuery)).toHaveLength(Object.keys(query).length)
+  })
+
+  it.each([
+    '/%zz',
+    '/%',
+    '/%2',
+    '/%ff',
+    '/%C0%AF',
+    '/%ED%A0%80',
+    '/a?x=%zz',
+    '/a?%zz=1',
+    '/a?x=%ff',
+    '/a?x;y=1',
+    '/a?x=1&x=1;2',
+  ])('%j is refused', target => {
+    expect(refused(target)).toBe('path_invalid')
+  })
+
+  it('is read, or refused with its reason, whatever it is', () => {
+    const unit = fc.constantFrom('/', '%', '2', 'f', 'F', '?', ';', '&', '=', '+', 'é')
+    fc.assert(
+      fc.property(fc.string({ unit }), target => {
+        const reason = refused(target)
+        if (reason === 'not refused') {
+          const path = decodeURIComponent(target.split('?')[0] as string)
+          expect(parsePath(target).parsedPath.join('/')).toBe(path.replace(/^\/+/, ''))
+        } else expect(reason).toBe('path_invalid')
+      }),
+    )
+  })
+})
+
+describe('a form', () => {
+  it('gives back what URLSearchParams wrote', () => {
+    const text = fc.string({ unit: 'grapheme' })
+    fc.assert(
+      fc.property(fc.array(fc.tuple(text, text)), pairs => {
+        const wanted = new Map<string, string[]>()
+        for (const [name, value] of pairs) wanted.set(name, [...(wanted.get(name) ?? []), value])
+        const read = parseForm(new URLSearchParams(pairs).toString(), () => new Denied('body_invalid'))
+        expect(new Map(Object.entries(read))).toEqual(wanted)
+      }),
+    )
+  })
+})
