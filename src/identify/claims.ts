@@ -33,12 +33,7 @@ function mediaType(typ: string): string {
  * Checks the claims of a token whose signature is right (RFC 7519, section 4.1): times with the issuer's skew, lifetime, audience,
  * client, required claims, and that the token is neither bound to a key nor of another kind. Not the delegation. `now` in milliseconds.
  */
-export function checkClaims(
-  header: JsonObject,
-  claims: JsonObject,
-  issuer: IssuerSettings,
-  now: number,
-): void {
+export function checkClaims(claims: JsonObject, issuer: IssuerSettings, now: number): void {
   checkTimes(claims, issuer, now / 1000)
   checkAudience(claims.aud, issuer.audiences)
   for (const name of issuer.required_claims)
@@ -50,8 +45,9 @@ export function checkClaims(
     throw new Denied('client_not_allowed')
   // RFC 7800: whoever holds the token must prove a key; a Bearer header proves nothing.
   if (Object.hasOwn(claims, 'cnf')) throw new Denied('sender_constrained')
-  const typ = mediaType(header.typ as string)
-  if (typ === 'application/jwt' && MARKS_OF_OTHER_TOKENS.some(mark => Object.hasOwn(claims, mark)))
+  // Where plain JWT is accepted, a typ does not tell access tokens from others.
+  const anyJwt = issuer.types.some(type => mediaType(type) === 'application/jwt')
+  if (anyJwt && MARKS_OF_OTHER_TOKENS.some(mark => Object.hasOwn(claims, mark)))
     throw new Denied('token_type', 'an ID or logout token')
 }
 

@@ -1,5 +1,6 @@
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { Agent, type Dispatcher, EnvHttpProxyAgent, ProxyAgent, request } from 'undici'
+import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici'
 import { Unusable } from '../unusable.ts'
 import { type IssuerSettings, isTrustworthyUrl } from './settings.ts'
 
@@ -25,25 +26,32 @@ export function createKeyFetch(issuer: IssuerSettings): { fetch(): Promise<unkno
 
 function createDispatcher({ name, ca_file, proxy }: IssuerSettings): Dispatcher {
   const tls = ca_file === undefined ? {} : { ca: readCa(name, ca_file) }
-  const timeouts = { headersTimeout: PATIENCE_MS, bodyTimeout: PATIENCE_MS }
-  const connect = { timeout: PATIENCE_MS, ...tls }
-  if (proxy !== undefined) return new ProxyAgent({ uri: proxy, requestTls: tls, ...timeouts })
-  const proxied = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].some(name => process.env[name])
-  return proxied
-    ? new EnvHttpProxyAgent({ connect, requestTls: tls, ...timeouts })
-    : new Agent({ connect, ...timeouts })
+  try {
+    return new EnvHttpProxyAgent({
+      // Keys over plain HTTP are believed only because they do not leave this machine: no proxy for them.
+      httpProxy: '',
+      ...(proxy !== undefined && { httpsProxy: proxy, noProxy: '' }),
+      connect: { timeout: PATIENCE_MS, ...tls },
+      requestTls: tls,
+      headersTimeout: PATIENCE_MS,
+      bodyTimeout: PATIENCE_MS,
+    })
+  } catch {
+    // Its text is not shown: it may hold a password.
+    throw new Unusable(`issuer ${name}: HTTPS_PROXY is no URL such as http://proxy.example.com:3128`)
+  }
 }
 
 function readCa(name: string, file: string): Buffer {
   try {
     const pem = readFileSync(file)
-    if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem
+    new X509Certificate(pem)
+    return pem
   } catch (error) {
-    throw new Unusable(
-      `issuer ${name}: cannot read ca_file ${file} (${(error as NodeJS.ErrnoException).code})`,
-    )
+    const { code, syscall } = error as NodeJS.ErrnoException
+    const why = syscall === undefined ? 'it does not begin with a PEM certificate' : code
+    throw new Unusable(`issuer ${name}: cannot use ca_file ${file} (${why})`)
   }
-  throw new Unusable(`issuer ${name}: ca_file ${file} holds no PEM certificate`)
 }
 
 async function discover(issuer: string, dispatcher: Dispatcher): Promise<string> {
@@ -64,6 +72,8 @@ async function getJson(url: string, dispatcher: Dispatcher): Promise<unknown> {
       signal,
       headers: { accept: 'application/json' },
     })
+    // A body that is given up emits its own error, which would end the process if nobody listened.
+    body.on('error', () => undefined)
     if (statusCode !== 200) {
       body.destroy()
       throw new FetchFailed('the answer is not 200')

@@ -63,8 +63,10 @@ export function createKeySource(
     keys: () => [...current().values()],
     has: text => current().has(text),
     refetch() {
-      if (running) return running
-      if (!remote || clock() - refetchedAt < UNKNOWN_KEY_PAUSE_MS) return undefined
+      if (running !== undefined) return running
+      const since = clock() - refetchedAt
+      // Negative: the clock was set back, which must not make the pause longer.
+      if (!remote || (since >= 0 && since < UNKNOWN_KEY_PAUSE_MS)) return undefined
       refetchedAt = clock()
       return fetchNow()
     },
@@ -76,7 +78,7 @@ export function createKeySource(
         void fetchNow()
         return
       }
-      accept(readFile(file))
+      load(file)
       watchFile(file, { interval: FILE_POLL_MS }, reread)
     },
     retain() {
@@ -107,6 +109,7 @@ export function createKeySource(
       retry = FIRST_RETRY_MS
       next = REFRESH_MS * (0.9 + Math.random() * 0.2)
     } catch (failure) {
+      if (owners === 0) return
       failed(failure instanceof FetchFailed ? failure.message : 'the keys cannot be read')
       next = retry
       retry = Math.min(retry * 2, LAST_RETRY_MS)
@@ -117,7 +120,7 @@ export function createKeySource(
   /** A key that was there before stays the same object: tokens that it verified stay verified. */
   function accept(document: unknown): void {
     const read = readKeySet(document)
-    if (!read) throw new FetchFailed('the answer is not a JWK Set')
+    if (!read) throw new FetchFailed('it is not a JWK Set')
     if (read.length === 0) throw new FetchFailed('there is no usable key in the JWK Set')
     keys = new Map(read.map(key => [key.text, keys.get(key.text) ?? key]))
     fetchedAt = clock()
@@ -132,20 +135,23 @@ export function createKeySource(
       log.warn({ issuer: name, keys: keys.size }, `the keys of an issuer could not be read: ${phrase}`)
     error = phrase
     events.keysFetched(name, 'error')
+    events.keysLoaded(name, current().size, fetchedAt ?? 0)
   }
 
-  function readFile(path: string): unknown {
+  function load(path: string): void {
     try {
-      return JSON.parse(readFileSync(path, 'utf8'))
+      accept(JSON.parse(readFileSync(path, 'utf8')))
     } catch (failure) {
-      const why = failure instanceof SyntaxError ? 'it is not JSON' : (failure as NodeJS.ErrnoException).code
-      throw new Unusable(`issuer ${name}: cannot read jwks_file ${path} (${why})`)
+      const { code, message } = failure as NodeJS.ErrnoException
+      const what = failure instanceof FetchFailed ? message : code
+      const why = failure instanceof SyntaxError ? 'it is not JSON' : what
+      throw new Unusable(`issuer ${name}: cannot use jwks_file ${path} (${why})`)
     }
   }
 
   function reread(): void {
     try {
-      accept(readFile(file as string))
+      load(file as string)
     } catch (failure) {
       failed((failure as Error).message)
     }

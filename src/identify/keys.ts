@@ -25,8 +25,8 @@ export interface VerificationKey {
 }
 
 /**
- * The usable public keys of a JWK Set (RFC 7517). Left out, not refused: secrets (`oct`), private keys, keys for encryption, RSA under 2048 bits or
- * with an exponent under 65537, and what is no key. Undefined where the document is no JWK Set at all.
+ * The usable public keys of a JWK Set (RFC 7517). Left out, not refused: secrets (`oct`), private keys, keys for encryption or bound to an algorithm
+ * or curve that we do not know, RSA under 2048 bits or with an exponent under 65537, and what is no key. Undefined where the document is no JWK Set at all.
  */
 export function readKeySet(document: unknown): VerificationKey[] | undefined {
   const keys = (document as { keys?: unknown } | null)?.keys
@@ -45,7 +45,8 @@ function readKey(jwk: unknown): VerificationKey | undefined {
   try {
     const key = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' })
     const type = typeOf(key)
-    return type === undefined ? undefined : { text: JSON.stringify(jwk), kid, alg, type, key }
+    const fits = alg === undefined ? Object.values(KEY_FOR).includes(type ?? '') : KEY_FOR[alg] === type
+    return type !== undefined && fits ? { text: JSON.stringify(jwk), kid, alg, type, key } : undefined
   } catch {
     return undefined
   }

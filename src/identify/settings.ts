@@ -15,6 +15,10 @@ export function isTrustworthyUrl(text: string): boolean {
   return protocol === 'https:' || (protocol === 'http:' && loopback)
 }
 
+function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
+}
+
 const NOT_TRUSTWORTHY = 'an https URL without credentials, or http on loopback'
 
 export const issuerSettings = z
@@ -37,9 +41,9 @@ export const issuerSettings = z
       .describe('A PEM file with the CA of its server, in place of the public ones.'),
     proxy: z
       .string()
-      .refine(text => URL.canParse(text), 'a URL such as http://proxy.example.com:3128')
+      .refine(isHttpUrl, 'a URL such as http://proxy.example.com:3128')
       .optional()
-      .describe('The HTTP proxy towards it; without this: HTTPS_PROXY, HTTP_PROXY and NO_PROXY.'),
+      .describe('The proxy towards it, never for plain http; without this: HTTPS_PROXY and NO_PROXY.'),
     audiences: z.array(z.string().min(1)).min(1).describe('One of these must stand in the token’s aud.'),
     algorithms: z
       .array(z.enum(ALGORITHMS))

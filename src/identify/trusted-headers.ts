@@ -5,7 +5,8 @@ const LONGEST = 512
 
 /**
  * The trusted headers of an identity. Every byte outside visible ASCII, and `%` and `,`, is percent-encoded, so that two subjects never
- * give one header; a header over 512 bytes is refused. `issuerName` gives the configured name of an issuer that is one of ours.
+ * give one header; a header over 512 bytes is refused. `issuerName` gives the configured name of an issuer that is one of ours; any other
+ * must be a URI (RFC 7519, section 2: it has a colon), so that none can pass for a configured name.
  */
 export function trustedHeaders(
   { issuer, delegator, agent, agentIss, priorActors }: Omit<Identity, 'headers'>,
@@ -16,7 +17,9 @@ export function trustedHeaders(
     headers.push(['x-delegator-id', encoded(delegator)], ['x-delegator-issuer', encoded(issuer)])
   if (agent !== undefined) {
     const by = agentIss as string
-    headers.push(['x-agent-id', encoded(agent)], ['x-agent-issuer', encoded(issuerName(by) ?? by)])
+    const name = issuerName(by)
+    if (name === undefined && !by.includes(':')) throw new Denied('actor_invalid', 'iss is no URI')
+    headers.push(['x-agent-id', encoded(agent)], ['x-agent-issuer', encoded(name ?? by)])
   }
   if (priorActors.length > 0)
     headers.push(['x-agent-chain', priorActors.map(({ sub }) => encoded(sub)).join(',')])

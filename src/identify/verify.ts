@@ -1,5 +1,5 @@
 import { compactVerify, errors } from 'jose'
-import { Denied } from '../denied.ts'
+import { asDenied, Denied } from '../denied.ts'
 import type { Deadline, Identity } from '../types.ts'
 import { checkClaims, checkHeader, clientOf } from './claims.ts'
 import type { Unverified } from './compact.ts'
@@ -35,8 +35,12 @@ export async function verify(
   const { header, claims, token } = unverified
   const { alg, kid } = checkHeader(header, settings)
   const key = await keyFor(source, alg, kid, deps)
-  await checkSignature(token, key, alg)
-  checkClaims(header, claims, settings, deps.now())
+  await checkSignature(token, key, alg).catch((thrown: unknown) => {
+    // The key may have been replaced under its kid: not waited for, since most such tokens are forged.
+    void source.refetch()
+    throw thrown
+  })
+  checkClaims(claims, settings, deps.now())
   const delegation = PROFILES[settings.profile](claims, settings)
   const identity = identityOf(unverified, delegation, settings)
   return { identity: { ...identity, headers: trustedHeaders(identity, deps.issuerName) }, key: key.text }
@@ -52,8 +56,12 @@ async function keyFor(
   const known = chooseKey(source.keys(), alg, kid)
   if (known) return known
   const fetching = source.refetch()
-  if (fetching) {
-    await until(fetching, deadline)
+  if (fetching !== undefined) {
+    await until(fetching, deadline).catch((thrown: unknown) => {
+      // Without any key it is the issuer that cannot be reached, however long a check would wait.
+      const late = asDenied(thrown).reason === 'deadline' && source.keys().length === 0
+      throw late ? new Denied('keys_unavailable') : thrown
+    })
     const fetched = chooseKey(source.keys(), alg, kid)
     if (fetched) return fetched
   }

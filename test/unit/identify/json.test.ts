@@ -1,0 +1,65 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { strictObject } from '../../../src/identify/json.ts'
+
+const nested = (depth: number) => `${'{"a":'.repeat(depth - 1)}{}${'}'.repeat(depth - 1)}`
+
+describe('a strict JSON object', () => {
+  it.each([
+    ['a key twice', '{"a":1,"a":1}'],
+    ['a key twice, spelt in two ways', '{"act":1,"\\u0061ct":2}'],
+    ['a key twice, further down', '{"a":[{"b":{"c":1,"c":2}}]}'],
+    ['a key twice, with others and text between', '{"a":"\\",{[","b":[1,{"a":2}],"a":3}'],
+    ['nested too deep', nested(33)],
+    ['lists nested too deep', `{"a":${'['.repeat(32)}${']'.repeat(32)}}`],
+    ['half a surrogate pair in a text', '{"a":"\\ud800"}'],
+    ['half a surrogate pair in a key', '{"\\udc00":1}'],
+    ['a byte order mark', '\ufeff{}'],
+    ['a list', '[]'],
+    ['null', 'null'],
+    ['a text', '"{}"'],
+    ['a number', '1'],
+    ['nothing', ''],
+    ['something behind it', '{} {}'],
+    ['a comment', '{/**/}'],
+    ['a trailing comma', '{"a":1,}'],
+  ])('is refused with %s', (_, text) => {
+    expect(strictObject(text)).toBeUndefined()
+  })
+
+  it.each([
+    ['nested as deep as may be', nested(32)],
+    ['one key in two objects', '{"a":{"a":1},"b":[{"a":1},{"a":2}]}'],
+    ['a key that is a text elsewhere', '{"a":"a","b":["a","a"]}'],
+    ['brackets in texts', '{"a":"{[\\"","b":"}]"}'],
+    ['space', ' { "a" : [ 1 , "b" ] } '],
+  ])('may have %s', (_, text) => {
+    expect(strictObject(text)).toEqual(JSON.parse(text))
+  })
+
+  it('keeps a key named __proto__ a key', () => {
+    const value = strictObject('{"__proto__":{"sub":"mallory"}}')
+    expect(value?.sub).toBeUndefined()
+    expect(Object.keys(value as object)).toEqual(['__proto__'])
+  })
+
+  it('is whatever JSON.stringify wrote of one', () => {
+    fc.assert(
+      fc.property(fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 5 })), object => {
+        const text = JSON.stringify(object)
+        expect(strictObject(text)).toEqual(JSON.parse(text))
+      }),
+    )
+  })
+
+  it('is never one with a key repeated anywhere', () => {
+    fc.assert(
+      fc.property(fc.string(), fc.jsonValue({ maxDepth: 3 }), fc.nat(20), (key, value, depth) => {
+        const member = `${JSON.stringify(key)}:${JSON.stringify(value)}`
+        const text = `${'{"x":['.repeat(depth)}{${member},"between it":0,${member}}${']}'.repeat(depth)}`
+        expect(JSON.parse(text)).toBeDefined()
+        expect(strictObject(text)).toBeUndefined()
+      }),
+    )
+  })
+})

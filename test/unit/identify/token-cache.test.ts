@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest'
+import type { KeySource } from '../../../src/identify/key-source.ts'
+import { createTokenCache } from '../../../src/identify/token-cache.ts'
+import type { Identity } from '../../../src/types.ts'
+import { identity } from '../trail.ts'
+
+const holding = (...keys: string[]) =>
+  ({ has: (text: string) => keys.includes(text) }) as unknown as KeySource
+
+function cache() {
+  const time = { now: 0 }
+  const keys = ['key']
+  const tokens = createTokenCache(() => time.now)
+  const source = { has: (text: string) => keys.includes(text) } as unknown as KeySource
+  const put = (token: string, changes: Partial<Identity> = {}) => {
+    const entry = { ...identity, ...changes }
+    tokens.set(token, { identity: entry, source, key: 'key' })
+    return entry
+  }
+  return { time, keys, tokens, put }
+}
+
+describe('the cache of verified tokens', () => {
+  it('knows a token by its whole text', () => {
+    const { tokens, put } = cache()
+    const entry = put('a.b.c')
+    expect(tokens.get('a.b.c')).toBe(entry)
+    for (const other of ['a.b.d', 'a.b.c ', 'a.b', '']) expect(tokens.get(other)).toBeUndefined()
+  })
+
+  it('forgets a token when it expires, to the millisecond', () => {
+    const { tokens, put, time } = cache()
+    put('a', { expiresAt: 100 })
+    time.now = 99_999
+    expect(tokens.get('a')).toBeDefined()
+    time.now = 100_000
+    expect(tokens.get('a')).toBeUndefined()
+    time.now = 0
+    expect(tokens.get('a')).toBeUndefined()
+  })
+
+  it('forgets a token whose key is gone, for good', () => {
+    const { tokens, put, keys } = cache()
+    put('a')
+    keys.pop()
+    expect(tokens.get('a')).toBeUndefined()
+    keys.push('key')
+    expect(tokens.get('a')).toBeUndefined()
+  })
+
+  it('asks the source of the issuer that the token is of', () => {
+    const { tokens } = cache()
+    tokens.set('a', { identity, source: holding('one'), key: 'one' })
+    tokens.set('b', { identity, source: holding('two'), key: 'one' })
+    expect(tokens.get('a')).toBeDefined()
+    expect(tokens.get('b')).toBeUndefined()
+  })
+
+  it('keeps ten thousand, the oldest out first', () => {
+    const { tokens, put } = cache()
+    for (let i = 0; i <= 10_000; i++) put(`token-${i}`)
+    expect(tokens.get('token-0')).toBeUndefined()
+    expect(tokens.get('token-1')).toBeDefined()
+    expect(tokens.get('token-10000')).toBeDefined()
+  })
+})
