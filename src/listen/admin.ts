@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Unusable } from '../unusable.ts'
 
@@ -32,18 +32,21 @@ export async function createAdmin(address: string, { metrics, readiness }: Admin
       }
     },
   }
+  const pageFor = async ({ url = '', method = '' }: IncomingMessage): Promise<Page> => {
+    const path = url.split('?', 1)[0] as string
+    const page = Object.hasOwn(pages, path) ? pages[path] : undefined
+    if (!page) return plain(404, 'not found: /metrics, /healthz and /readyz are here\n')
+    return method === 'GET' || method === 'HEAD' ? page() : plain(405, 'only GET and HEAD\n')
+  }
   const server = createServer(
     { maxHeaderSize: 8 * 1024, requestTimeout: 10_000 },
     async (request, response) => {
-      const path = (request.url ?? '').split('?', 1)[0] as string
-      const page = Object.hasOwn(pages, path) ? pages[path] : undefined
-      const readable = request.method === 'GET' || request.method === 'HEAD'
-      const { status, contentType, text } = !page
-        ? plain(404, 'not found: /metrics, /healthz and /readyz are here\n')
-        : readable
-          ? await Promise.resolve(page()).catch(() => plain(500, 'error\n'))
-          : plain(405, 'only GET\n')
-      response.writeHead(status, { 'content-type': contentType, 'content-length': Buffer.byteLength(text) })
+      const { status, contentType, text } = await pageFor(request).catch(() => plain(500, 'error\n'))
+      response.writeHead(status, {
+        'content-type': contentType,
+        'content-length': Buffer.byteLength(text),
+        ...(status === 405 && { allow: 'GET, HEAD' }),
+      })
       response.end(request.method === 'HEAD' ? undefined : text)
     },
   )

@@ -4,15 +4,17 @@ import type {
   sendUnaryData,
   UntypedServiceImplementation,
 } from '@grpc/grpc-js'
-import { Denied } from '../denied.ts'
-import type { Check, Clock, Deadline, Log, Reply } from '../types.ts'
+import { Denied, REASONS } from '../denied.ts'
+import type { Check, Clock, Deadline, DenyReply, Log, Reply } from '../types.ts'
 import { decodeCheckRequest } from './wire/check-request.ts'
-import { encodeCheckResponse } from './wire/check-response.ts'
+import { encodeCheckResponse, PREPARED_REFUSAL } from './wire/check-response.ts'
 
 export const AUTHORIZATION = 'envoy.service.auth.v3.Authorization'
 
 /** Left of Envoy's own timeout for the way back: an answer that comes too late is Envoy's decision, not ours. */
 const RESERVE_MS = 20
+/** How long past its deadline a check may take to say so itself, with a record, before it is answered for. */
+const PATIENCE_MS = 10
 
 const asIs = (bytes: Buffer) => bytes
 
@@ -29,6 +31,19 @@ export const definition: ServiceDefinition = {
   },
 }
 
+const TOO_LATE: DenyReply = {
+  kind: 'deny',
+  status: REASONS.deadline,
+  headers: [
+    ['content-type', 'application/json'],
+    ['retry-after', '1'],
+  ],
+  body: '{"error":"deadline"}',
+  metadata: { outcome: 'deny', reason: 'deadline' },
+}
+
+type Call = Pick<ServerUnaryCall<Buffer, Buffer>, 'request' | 'getDeadline' | 'cancelled' | 'on'>
+
 /** The bridge from gRPC to `check`: answers every call exactly once, and never with a gRPC error. */
 export function extAuthz(deps: {
   check: Check
@@ -44,49 +59,63 @@ export function extAuthz(deps: {
     )
 
   return {
-    Check(call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) {
+    Check(call: Call, done: sendUnaryData<Buffer>) {
       const deadline = deadlineOf(call, checkTimeout, clock)
-      const answer = (reply: Reply) => {
+      let answered = false
+      const send = (bytes: Buffer) => {
+        if (answered) return
+        answered = true
         deadline.clear()
-        done(null, encodeCheckResponse(reply, fault))
+        done(null, bytes)
       }
+      const answer = (reply: Reply) => send(encodeCheckResponse(reply, fault))
       const failed = (error: unknown) => {
         fault(error)
-        answer(undefined as unknown as Reply)
+        send(PREPARED_REFUSAL)
       }
-      let reply: Reply | Promise<Reply>
       try {
-        reply = check(() => decodeCheckRequest(call.request), deadline)
+        const reply = check(() => decodeCheckRequest(call.request), deadline)
+        if (!(reply instanceof Promise)) {
+          answer(reply)
+          return
+        }
+        deadline.whenOver(() => {
+          log.error({}, 'a check did not end at its deadline; refused without a record')
+          answer(TOO_LATE)
+        })
+        reply.then(answer, failed)
       } catch (error) {
         failed(error)
-        return
       }
-      if (reply instanceof Promise) reply.then(answer, failed)
-      else answer(reply)
     },
   }
 }
 
-function deadlineOf(
-  call: ServerUnaryCall<Buffer, Buffer>,
-  checkTimeout: number,
-  clock: Clock,
-): Deadline & { clear(): void } {
+interface CallDeadline extends Deadline {
+  /** Once, a little after the deadline, unless cleared. */
+  whenOver(late: () => void): void
+  clear(): void
+}
+
+function deadlineOf(call: Call, checkTimeout: number, clock: Clock): CallDeadline {
   const at = Math.min(clock() + checkTimeout, Number(call.getDeadline()) - RESERVE_MS)
+  const timers: NodeJS.Timeout[] = []
   let controller: AbortController | undefined
-  let timer: NodeJS.Timeout | undefined
   return {
     at,
     signal() {
       if (!controller) {
         const made = new AbortController()
         controller = made
-        timer = setTimeout(() => made.abort(new Denied('deadline')), at - clock())
+        timers.push(setTimeout(() => made.abort(new Denied('deadline')), at - clock()))
         if (call.cancelled) made.abort(new Denied('cancelled'))
         else call.on('cancelled', () => made.abort(new Denied('cancelled')))
       }
       return controller.signal
     },
-    clear: () => clearTimeout(timer),
+    whenOver(late) {
+      timers.push(setTimeout(late, at - clock() + PATIENCE_MS))
+    },
+    clear: () => timers.forEach(clearTimeout),
   }
 }

@@ -4,22 +4,27 @@ import type { Check, Clock, Log } from '../types.ts'
 import { type AdminDeps, createAdmin } from './admin.ts'
 import { createGrpcServer, type GrpcServer } from './grpc-server.ts'
 
-export { heldRequestFromProtojson } from './protojson.ts'
+export { heldRequestFromProtojson, readerFromProtojson } from './protojson.ts'
 
-const hostPort = /^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/
+const HOST_PORT = /^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/
+const portFits = (text: string) => text.startsWith('unix:') || Number(/\d+$/.exec(text)?.[0]) <= 65_535
+const LONGEST_CHECK_MS = 60_000
 
 export const listenSettings = z.strictObject({
   grpc: z
     .string()
-    .regex(new RegExp(`${hostPort.source}|^unix:.+`), 'host:port or unix:/path')
+    .regex(new RegExp(`${HOST_PORT.source}|^unix:.+`), { error: 'host:port or unix:/path', abort: true })
+    .refine(portFits, 'a port is at most 65535')
     .default('127.0.0.1:9191')
     .describe('Where Envoy asks: host:port or unix:/path.'),
   admin: z
     .string()
-    .regex(hostPort, 'host:port')
+    .regex(HOST_PORT, { error: 'host:port', abort: true })
+    .refine(portFits, 'a port is at most 65535')
     .default('127.0.0.1:9192')
     .describe('Where /metrics, /healthz and /readyz are.'),
   check_timeout: duration
+    .refine(ms => ms >= 1 && ms <= LONGEST_CHECK_MS, 'from 1ms to 60s')
     .prefault('150ms')
     .describe(
       'Past it the answer is 503 deadline; the smaller of this and what Envoy waits, less 20 ms, counts.',

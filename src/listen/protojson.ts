@@ -10,63 +10,100 @@ const PROTO = join(import.meta.dirname, '../../proto')
 
 /**
  * A CheckRequest written by a person as protojson, taken over the same bytes as Envoy's. Names in lowerCamelCase or
- * snake_case; an unknown one is Unusable, by name. Any is read as `{typeUrl, value}` only.
+ * snake_case, null for absent; what is unknown or of another type is Unusable at once, by its place and never by its value.
+ * Reading what was given then refuses what it would refuse of Envoy. Any is read as `{typeUrl, value}` only.
  */
-export function heldRequestFromProtojson(text: string): HeldRequest {
+export function readerFromProtojson(text: string): () => HeldRequest {
   let json: unknown
   try {
     json = JSON.parse(text)
   } catch {
     throw new Unusable('the request is not JSON; it is a CheckRequest in protojson: {"attributes": {…}}')
   }
-  const request = normalised({ kind: 'message', fields: checkRequest }, json, 'request')
-  const service = loadSync('envoy/service/auth/v3/external_auth.proto', { includeDirs: [PROTO] })[
-    AUTHORIZATION
-  ] as ServiceDefinition
-  let bytes: Buffer
-  try {
-    bytes = service.Check?.requestSerialize(request as object) as Buffer
-  } catch (error) {
-    throw new Unusable(`the request is not a CheckRequest: ${(error as Error).message}`)
-  }
-  return decodeCheckRequest(bytes)
+  const request = messageOf(checkRequest, json, 'request')
+  const loaded = loadSync('envoy/service/auth/v3/external_auth.proto', { includeDirs: [PROTO] })
+  const { Check } = loaded[AUTHORIZATION] as ServiceDefinition
+  const bytes = Check?.requestSerialize(request) as Buffer
+  return () => decodeCheckRequest(bytes)
 }
 
-/** What protobufjs wants where it differs from protojson: camelCase, timestamps and structs taken apart. */
-function normalised(kind: Kind, value: unknown, place: string): unknown {
+export function heldRequestFromProtojson(text: string): HeldRequest {
+  return readerFromProtojson(text)()
+}
+
+function messageOf(fields: Fields, value: unknown, place: string): object {
+  const known = new Map(Object.values(fields).map(([name, kind]) => [name, kind]))
+  const present = Object.entries(object(value, place)).filter(([, item]) => item !== null)
+  return Object.fromEntries(
+    present.map(([key, item]) => {
+      const name = key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+      const kind = known.get(name)
+      if (!kind) throw new Unusable(`${place}.${key}: unknown; known here: ${[...known.keys()].join(', ')}`)
+      // The loader's own Any keeps the name that its .proto gives.
+      return [name === 'typeUrl' ? 'type_url' : name, loadable(kind, item, `${place}.${key}`)]
+    }),
+  )
+}
+
+/** What the loader takes for a field, where it differs from protojson: timestamps and structs are taken apart. */
+function loadable(kind: Kind, value: unknown, place: string): unknown {
   switch (kind.kind) {
     case 'message':
-      return typeof value === 'string' && kind.fields[2]?.[0] === 'nanos'
-        ? timestamp(value, place)
-        : messageOf(kind.fields, object(value, place), place)
+      return isTimestamp(kind.fields) ? timestamp(value, place) : messageOf(kind.fields, value, place)
     case 'list':
       if (!Array.isArray(value)) throw new Unusable(`${place}: is a list`)
-      return value.map((item, i) => messageOf(kind.fields, object(item, `${place}[${i}]`), `${place}[${i}]`))
+      return value.map((item, i) => messageOf(kind.fields, item, `${place}[${i}]`))
     case 'map':
       return Object.fromEntries(
         Object.entries(object(value, place)).map(([key, item]) => [
           key,
-          normalised(kind.value, item, `${place}.${key}`),
+          loadable(kind.value, item, `${place}.${key}`),
         ]),
       )
     case 'struct':
       return structOf(object(value, place))
+    case 'enum':
+      if (!kind.names.includes(value as string) && !fits('int32', value))
+        throw new Unusable(`${place}: is one of ${kind.names.join(', ')}`)
+      return value
     default:
-      if (typeof value === 'object') throw new Unusable(`${place}: is a single value`)
+      if (!fits(kind.kind, value)) throw new Unusable(`${place}: is ${FORMS[kind.kind]}`)
       return value
   }
 }
 
-function messageOf(fields: Fields, value: Record<string, unknown>, place: string): object {
-  const known = new Map(Object.values(fields).map(([name, kind]) => [name, kind]))
-  return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => {
-      const name = key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
-      const kind = known.get(name)
-      if (!kind) throw new Unusable(`${place}.${key}: unknown; known here: ${[...known.keys()].join(', ')}`)
-      return [name, normalised(kind, item, `${place}.${key}`)]
-    }),
-  )
+const FORMS = {
+  text: 'a text',
+  bytes: 'bytes in base64',
+  int64: 'a 64-bit integer',
+  int32: 'a 32-bit integer',
+  uint32: 'a 32-bit unsigned integer',
+  bool: 'true or false',
+} as const
+
+function fits(form: keyof typeof FORMS, value: unknown): boolean {
+  switch (form) {
+    case 'text':
+      return typeof value === 'string' && value.isWellFormed()
+    case 'bytes':
+      return typeof value === 'string' && Buffer.from(value, 'base64').toString('base64') === value
+    case 'bool':
+      return typeof value === 'boolean'
+    case 'int64':
+      return within(value, -(2n ** 63n), 2n ** 63n)
+    case 'int32':
+      return within(value, -(2n ** 31n), 2n ** 31n)
+    case 'uint32':
+      return within(value, 0n, 2n ** 32n)
+  }
+}
+
+/** An integer as a number or, as protojson writes 64 bits, as text. */
+function within(value: unknown, from: bigint, below: bigint): boolean {
+  const integer = typeof value === 'string' ? /^-?\d{1,19}$/.test(value) : Number.isSafeInteger(value)
+  if (!integer) return false
+  const number = BigInt(value as string | number)
+  return number >= from && number < below
 }
 
 function object(value: unknown, place: string): Record<string, unknown> {
@@ -75,11 +112,17 @@ function object(value: unknown, place: string): Record<string, unknown> {
   return value as Record<string, unknown>
 }
 
-function timestamp(text: string, place: string): { seconds: number; nanos: number } {
-  const milliseconds = Date.parse(text)
+function isTimestamp(fields: Fields): boolean {
+  return fields[2]?.[0] === 'nanos'
+}
+
+/** RFC 3339, as protojson has it. */
+function timestamp(value: unknown, place: string): { seconds: number; nanos: number } {
+  const form = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.(\d{1,9}))?(?:Z|[+-]\d\d:\d\d)$/
+  const [text, fraction = ''] = (typeof value === 'string' && form.exec(value)) || ['']
+  const milliseconds = Date.parse(text.replace(/\.\d+/, ''))
   if (Number.isNaN(milliseconds)) throw new Unusable(`${place}: is a time such as 2026-01-31T12:00:00Z`)
-  const fraction = /\.(\d{1,9})/.exec(text)?.[1] ?? ''
-  return { seconds: Math.floor(milliseconds / 1000), nanos: Number(fraction.padEnd(9, '0')) }
+  return { seconds: milliseconds / 1000, nanos: Number(fraction.padEnd(9, '0')) }
 }
 
 function structOf(value: Record<string, unknown>): object {

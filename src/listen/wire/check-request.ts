@@ -3,6 +3,7 @@ import type { HeldRequest, JsonObject } from '../../types.ts'
 import {
   bool,
   bytes,
+  enumeration,
   type Fields,
   int32,
   int64,
@@ -25,16 +26,21 @@ const address: Fields = {
   1: [
     'socketAddress',
     message({
-      1: ['protocol', int32],
+      1: ['protocol', enumeration('TCP', 'UDP')],
       2: ['address', text],
-      3: ['portValue', uint32],
-      4: ['namedPort', text],
+      3: ['portValue', uint32, ['namedPort']],
+      4: ['namedPort', text, ['portValue']],
       5: ['resolverName', text],
       6: ['ipv4Compat', bool],
     }),
+    ['pipe', 'envoyInternalAddress'],
   ],
-  2: ['pipe', message({ 1: ['path', text], 2: ['mode', uint32] })],
-  3: ['envoyInternalAddress', message({ 1: ['serverListenerName', text], 2: ['endpointId', text] })],
+  2: ['pipe', message({ 1: ['path', text], 2: ['mode', uint32] }), ['socketAddress', 'envoyInternalAddress']],
+  3: [
+    'envoyInternalAddress',
+    message({ 1: ['serverListenerName', text], 2: ['endpointId', text] }),
+    ['socketAddress', 'pipe'],
+  ],
 }
 
 const peer = message({

@@ -9,20 +9,25 @@ type Scalar = 'text' | 'bytes' | 'int64' | 'uint32' | 'int32' | 'bool'
 
 export type Kind =
   | { readonly kind: Scalar }
+  | { readonly kind: 'enum'; readonly names: readonly string[] }
   | { readonly kind: 'message'; readonly fields: Fields }
   | { readonly kind: 'list'; readonly fields: Fields }
   | { readonly kind: 'map'; readonly value: Kind }
   | { readonly kind: 'struct' }
 
-/** A message's fields by number: the JSON name of each and how to read it. */
-export type Fields = { readonly [number: number]: readonly [name: string, kind: Kind] }
+/** The JSON name of a field, how to read it, and the other members of its oneof. */
+type Field = readonly [name: string, kind: Kind, others?: readonly string[]]
+
+/** A message's fields by number. */
+export type Fields = { readonly [number: number]: Field }
 
 export const text: Kind = { kind: 'text' }
 export const bytes: Kind = { kind: 'bytes' }
 export const int64: Kind = { kind: 'int64' }
 export const uint32: Kind = { kind: 'uint32' }
-/** Enums too: proto3 keeps unknown ones as their number. */
 export const int32: Kind = { kind: 'int32' }
+/** Read as its number, since proto3 keeps unknown values; the names are those of 0, 1 and so on. */
+export const enumeration = (...names: readonly string[]): Kind => ({ kind: 'enum', names })
 export const bool: Kind = { kind: 'bool' }
 /** `google.protobuf.Struct`, as the plain JSON that it stands for. */
 export const struct: Kind = { kind: 'struct' }
@@ -38,19 +43,21 @@ export function empty(): Draft {
 
 /**
  * Reads a message into plain JSON: names in lowerCamelCase, integers and enums as numbers, bytes in base64, values equal to
- * their default left out, a message that is present but empty kept as `{}`. A message field that comes twice is merged.
+ * their default left out, a message that is present but empty kept as `{}`. A message that comes twice is merged; of a single
+ * value, and of a oneof, the last one counts.
  */
 export function readMessage(fields: Fields, reader: Reader, into: Draft = empty()): Draft {
   for (let next = reader.next(); next; next = reader.next()) {
     const known = fields[next.field]
-    if (known) readField(known[1], known[0], next.type, reader, into)
+    if (known) readField(known, next.type, reader, into)
     else reader.skip(next.type)
   }
   return into
 }
 
-function readField(kind: Kind, name: string, type: number, reader: Reader, into: Draft): void {
+function readField([name, kind, others]: Field, type: number, reader: Reader, into: Draft): void {
   if (type !== wireType(kind)) throw malformed()
+  if (others) for (const other of others) delete into[other]
   switch (kind.kind) {
     case 'message':
       into[name] = readMessage(kind.fields, reader.message(), (into[name] as Draft | undefined) ?? empty())
@@ -79,10 +86,12 @@ function readField(kind: Kind, name: string, type: number, reader: Reader, into:
 }
 
 function wireType({ kind }: Kind): number {
-  return kind === 'int64' || kind === 'uint32' || kind === 'int32' || kind === 'bool' ? 0 : 2
+  const varint =
+    kind === 'int64' || kind === 'uint32' || kind === 'int32' || kind === 'enum' || kind === 'bool'
+  return varint ? 0 : 2
 }
 
-function readScalar(kind: Scalar, reader: Reader): string | number | boolean {
+function readScalar(kind: Scalar | 'enum', reader: Reader): string | number | boolean {
   switch (kind) {
     case 'text':
       return reader.text()
@@ -91,9 +100,10 @@ function readScalar(kind: Scalar, reader: Reader): string | number | boolean {
     case 'int64':
       return reader.int64()
     case 'uint32':
-      return reader.int64() >>> 0
+      return reader.low32()
     case 'int32':
-      return reader.int64() | 0
+    case 'enum':
+      return reader.low32() | 0
     case 'bool':
       return reader.varint() !== 0
   }
@@ -118,39 +128,59 @@ function readStruct(reader: Reader, into: Draft, depth: number): Draft {
     let key = ''
     let value: Json | Draft = null
     for (let part = entry.next(); part; part = entry.next()) {
-      if (part.field === 1 && part.type === 2) key = entry.text()
-      else if (part.field === 2 && part.type === 2) value = readValue(entry.message(), depth + 1)
-      else entry.skip(part.type)
+      if (part.field > 2) entry.skip(part.type)
+      else if (part.type !== 2) throw malformed()
+      else if (part.field === 1) key = entry.text()
+      else value = readValue(entry.message(), depth + 1)
     }
     into[key] = value
   }
   return into
 }
 
-/** `google.protobuf.Value`; the last of its kinds counts. */
+/** The wire types of `google.protobuf.Value`: null, number, text, boolean, struct, list. */
+const VALUE_TYPES: { readonly [field: number]: number } = { 1: 0, 2: 1, 3: 2, 4: 0, 5: 2, 6: 2 }
+
+/** The last of its kinds counts. */
 function readValue(reader: Reader, depth: number): Json | Draft {
   let value: Json | Draft = null
   for (let next = reader.next(); next; next = reader.next()) {
-    const { field, type } = next
-    if (field === 1 && type === 0) {
-      reader.varint()
-      value = null
-    } else if (field === 2 && type === 1) value = reader.double()
-    else if (field === 3 && type === 2) value = reader.text()
-    else if (field === 4 && type === 0) value = reader.varint() !== 0
-    else if (field === 5 && type === 2) value = readStruct(reader.message(), empty(), depth)
-    else if (field === 6 && type === 2) value = readList(reader.message(), depth)
-    else reader.skip(type)
+    if (VALUE_TYPES[next.field] === undefined) reader.skip(next.type)
+    else if (VALUE_TYPES[next.field] !== next.type) throw malformed()
+    else value = readKind(next.field, reader, depth)
   }
   return value
+}
+
+function readKind(field: number, reader: Reader, depth: number): Json | Draft {
+  switch (field) {
+    case 2: {
+      const number = reader.double()
+      // JSON would make null of it.
+      if (!Number.isFinite(number)) throw malformed()
+      return number
+    }
+    case 3:
+      return reader.text()
+    case 4:
+      return reader.varint() !== 0
+    case 5:
+      return readStruct(reader.message(), empty(), depth)
+    case 6:
+      return readList(reader.message(), depth)
+    default:
+      reader.varint()
+      return null
+  }
 }
 
 function readList(reader: Reader, depth: number): Json {
   if (depth > DEEPEST_STRUCT) throw malformed()
   const values: (Json | Draft)[] = []
   for (let next = reader.next(); next; next = reader.next()) {
-    if (next.field === 1 && next.type === 2) values.push(readValue(reader.message(), depth + 1))
-    else reader.skip(next.type)
+    if (next.field !== 1) reader.skip(next.type)
+    else if (next.type !== 2) throw malformed()
+    else values.push(readValue(reader.message(), depth + 1))
   }
   return values as Json
 }

@@ -44,6 +44,11 @@ export class Reader {
     return (high | 0) * 0x100000000 + low
   }
 
+  /** The low 32 bits of a varint, which is how protobuf cuts a longer one to a 32-bit field. */
+  low32(): number {
+    return this.#varint64().low
+  }
+
   #varint64(): { low: number; high: number } {
     let low = 0
     let high = 0

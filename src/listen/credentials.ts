@@ -1,0 +1,53 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { ServerCredentials } from '@grpc/grpc-js'
+import { Unusable } from '../unusable.ts'
+
+export interface TlsSettings {
+  readonly cert: string
+  readonly key: string
+  /** Given, clients must show a certificate of this CA. */
+  readonly client_ca?: string | undefined
+}
+
+/** Reads and checks the certificate, its key and the CA of the clients; not whether they are in date. Unusable, by file. */
+export function readCredentials(tls: TlsSettings | undefined): ServerCredentials {
+  if (!tls) return ServerCredentials.createInsecure()
+  const cert = readPem('cert', tls.cert)
+  const key = readPem('key', tls.key)
+  const [leaf] = certificates('cert', tls.cert, cert)
+  if (!leaf?.checkPrivateKey(privateKey(tls.key, key)))
+    throw new Unusable(`listen.tls: the key ${tls.key} is not that of the certificate ${tls.cert}`)
+  if (tls.client_ca === undefined)
+    return ServerCredentials.createSsl(null, [{ private_key: key, cert_chain: cert }], false)
+  const clientCa = readPem('client_ca', tls.client_ca)
+  // OpenSSL takes a file without certificates for an empty list of authorities, and then refuses every client.
+  certificates('client_ca', tls.client_ca, clientCa)
+  return ServerCredentials.createSsl(clientCa, [{ private_key: key, cert_chain: cert }], true)
+}
+
+function readPem(name: string, file: string): Buffer {
+  try {
+    return readFileSync(file)
+  } catch (error) {
+    throw new Unusable(`listen.tls.${name}: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`)
+  }
+}
+
+function certificates(name: string, file: string, pem: Buffer): X509Certificate[] {
+  const blocks = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g)
+  try {
+    if (!blocks) throw new Error('none')
+    return blocks.map(block => new X509Certificate(block))
+  } catch {
+    throw new Unusable(`listen.tls.${name}: ${file} is no list of PEM certificates`)
+  }
+}
+
+function privateKey(file: string, pem: Buffer) {
+  try {
+    return createPrivateKey(pem)
+  } catch {
+    throw new Unusable(`listen.tls.key: ${file} is no unencrypted private key in PEM`)
+  }
+}

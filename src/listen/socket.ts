@@ -1,0 +1,30 @@
+import { lstatSync, unlinkSync } from 'node:fs'
+import { connect } from 'node:net'
+import { Unusable } from '../unusable.ts'
+
+/** A socket that a killed process left behind is removed; one that answers, or anything else of that name, is not ours. */
+export async function freeSocket(address: string): Promise<void> {
+  if (!address.startsWith('unix:')) return
+  const path = address.slice('unix:'.length)
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (!found) return
+  if (!found.isSocket())
+    throw new Unusable(`listen.grpc: ${path} exists and is not a socket; remove it, or name another path`)
+  const answer = await probe(path)
+  if (answer === 'ECONNREFUSED') unlinkSync(path)
+  else if (answer === undefined)
+    throw new Unusable(`listen.grpc: another process is listening on ${path}; end it, or name another path`)
+  else throw new Unusable(`listen.grpc: ${path} is a socket of another process (${answer})`)
+}
+
+/** The code of the error on connecting; undefined where somebody answers. */
+function probe(path: string): Promise<string | undefined> {
+  return new Promise(resolve => {
+    const socket = connect(path)
+      .on('connect', () => {
+        socket.destroy()
+        resolve(undefined)
+      })
+      .on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'unknown'))
+  })
+}
