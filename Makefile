@@ -17,7 +17,7 @@ policy: $(bundle) ## check, test and compile policies/ into a bundle, where they
 
 # Folders count too: a file that was taken away leaves its mark only there.
 $(bundle): $(shell find policies -path policies/build -prune -o -print) deploy/setup/versions | setup
-	OPA=$(CURDIR)/.tools/bin/opa sh policies/build.sh
+	@OPA='$(CURDIR)/.tools/bin/opa' sh policies/build.sh
 
 demo: setup policy ## start issuer, upstream, agent-authz and Envoy, send requests through, show the answers
 	@$(node) deploy/demo/demo.ts
@@ -29,7 +29,7 @@ test: setup policy ## every test, the ones with a real Envoy included
 	@$(bin)/vitest run
 
 lint: setup policy ## lint, format, types and policies, without changing anything
-	@$(bin)/biome ci
+	@$(bin)/biome check --error-on-warnings
 	@$(bin)/tsc -p .
 
 format: setup ## write the format and the safe corrections of the linter

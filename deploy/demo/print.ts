@@ -21,7 +21,16 @@ export function partsTable({ issuer, upstream, service, envoy }: Parts): string 
   ].join('\n')
 }
 
-const COLUMNS = ['', 'request', 'who acts for whom', 'status', 'reason', 'x-delegator-id', 'x-agent-id']
+const COLUMNS = [
+  '',
+  'request',
+  'who acts for whom',
+  'status',
+  'reason',
+  'x-delegator-id',
+  'x-agent-id',
+  'x-agent-chain',
+]
 
 /** One line for each request, and below them what is not as wanted. */
 export function answersTable(rows: readonly Row[]): string {
@@ -33,6 +42,7 @@ export function answersTable(rows: readonly Row[]): string {
     reason === undefined ? 'not asked' : `${reason}${enforced ? '' : ' (observed)'}`,
     seen(played.seen, 'x-delegator-id'),
     seen(played.seen, 'x-agent-id'),
+    seen(played.seen, 'x-agent-chain'),
   ])
   const widths = COLUMNS.map((title, i) =>
     Math.max(...[COLUMNS, ...cells].map(row => (row[i] ?? title).length)),
@@ -51,7 +61,7 @@ export function answersTable(rows: readonly Row[]): string {
     paint('bold', line(COLUMNS)),
     ...lines,
     '',
-    'The last two columns are what the upstream received; with them come x-delegator-issuer, x-agent-issuer and',
+    'The last three columns are what the upstream received; with them come x-delegator-issuer, x-agent-issuer and',
     'x-authz-decision-id. A dash: no such header, or no request.',
     '',
     '',
@@ -87,7 +97,7 @@ export function howToTry({ issuer, envoy, service, decisionLog }: Parts): string
     paint('bold', 'Try'),
     '',
     'A token for the agent mail-summary that acts for alice:',
-    `  TOKEN=$(curl -s ${issuer.url}/token -d sub=alice@example.com -d act=mail-summary \\`,
+    `  TOKEN=$(curl -s ${issuer.url}/token -d sub=alice -d act=mail-summary \\`,
     `    -d aud=https://mail.example.com -d scope=read:mail:inbox | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')`,
     '',
     'Allowed; the answer is what the upstream received:',

