@@ -10,15 +10,16 @@ import { Unusable } from './unusable.ts'
 /** A person waits longer than Envoy: keys may have to be fetched first. */
 const PATIENCE_MS = 10_000
 
+export interface Explanation {
+  readonly outcome: Reply['kind']
+  readonly text: string
+}
+
 /**
  * Decides one CheckRequest (protojson) under a configuration, as `serve` would, and tells what each stage found.
  * Writes no decision log. Unusable where the configuration or the request cannot be read.
  */
-export async function explain(
-  configFile: string,
-  requestFile: string,
-  log: Log,
-): Promise<{ outcome: 'allow' | 'deny'; text: string }> {
+export async function explain(configFile: string, requestFile: string, log: Log): Promise<Explanation> {
   const clock = createClock()
   const config = readConfig(configFile)
   const request = heldRequestFromProtojson(readText(requestFile))

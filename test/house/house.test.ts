@@ -99,7 +99,8 @@ describe('README', () => {
     const ours = [...text.matchAll(/^# HELP (agent_authz_\S+)/gm)]
       .map(([, name]) => name as string)
       .filter(name => !/^agent_authz_(process|nodejs)_/.test(name))
-    const named = [...readme.matchAll(/^\| `(agent_authz_[a-z_]+)/gm)].map(([, name]) => name)
+    const table = /^## Metrics$([\s\S]*?)^## /m.exec(readme)?.[1] ?? ''
+    const named = [...table.matchAll(/^\| `(agent_authz_[a-z_]+)/gm)].map(([, name]) => name)
     expect(named.toSorted()).toEqual(ours.toSorted())
   })
 

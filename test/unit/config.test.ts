@@ -180,7 +180,7 @@ policy:`,
   it('takes values from the environment and from files, and names those that are missing', () => {
     vi.stubEnv('AUDIENCE', 'https://from.env')
     writeFileSync(join(folder, 'audience'), 'https://from.file\n')
-    const both = MINIMAL.replace('[https://api.example.com]', '["${env:AUDIENCE}", "${file:audience}"]')
+    const both = MINIMAL.replace('[https://api.example.com]', `["\${env:AUDIENCE}", "\${file:audience}"]`)
     expect(read(both).issuers[0]?.audiences).toEqual(['https://from.env', 'https://from.file'])
     vi.unstubAllEnvs()
     const missing = problems(both.replace('file:audience', 'file:absent'))

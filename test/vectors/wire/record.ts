@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Server, ServerCredentials, type sendUnaryData } from '@grpc/grpc-js'
 import { createProcesses, ok, until } from '../../../deploy/demo/processes.ts'
-import { AUTHORIZATION, definition } from '../../../src/listen/ext-authz.ts'
+import { definition } from '../../../src/listen/ext-authz.ts'
 import { attributesOf } from '../../unit/listen/wire/oracle.ts'
 
 type Port = (listener: string) => number
@@ -87,8 +87,7 @@ const CASES: Record<string, (port: Port) => Promise<void>> = {
       'X-Dish: caf\xc3\xa9',
     ]),
   'raw-headers-h2': port => http2(port('raw_headers'), { ':path': '/v1/menu', 'x-dish': ['soup', 'bread'] }),
-  'context-extensions-h1': port =>
-    http1(port('plain'), ['GET /extended HTTP/1.1', `Host: ${HOST}`]),
+  'context-extensions-h1': port => http1(port('plain'), ['GET /extended HTTP/1.1', `Host: ${HOST}`]),
   'metadata-h2': port => http2(port('metadata'), { ':path': '/v1/menu' }),
   'mtls-h2': port => http2(port('mtls'), { ':path': '/v1/menu' }, undefined, clientTls()),
 }
@@ -116,7 +115,10 @@ try {
     const [bytes, ...more] = recorded
     if (!bytes || more.length > 0) throw new Error(`${name}: ${recorded.length} checks in place of one`)
     writeFileSync(join(import.meta.dirname, `${name}.bin`), bytes)
-    writeFileSync(join(import.meta.dirname, `${name}.json`), `${JSON.stringify(attributesOf(bytes), null, 2)}\n`)
+    writeFileSync(
+      join(import.meta.dirname, `${name}.json`),
+      `${JSON.stringify(attributesOf(bytes), null, 2)}\n`,
+    )
   }
   process.stdout.write(`${Object.keys(CASES).length} cases recorded\n`)
 } finally {
@@ -156,7 +158,10 @@ function envoyConfig(): object {
   const filters = 'envoy.extensions.filters.http'
   const answer = { direct_response: { status: 200 } }
   const metadata = [
-    { metadata_namespace: 'claims', value: { iss: 'https://idp.example.com', exp: 1.7e9, aud: ['a', 'b'], n: null } },
+    {
+      metadata_namespace: 'claims',
+      value: { iss: 'https://idp.example.com', exp: 1.7e9, aud: ['a', 'b'], n: null },
+    },
     {
       metadata_namespace: 'typed',
       typed_value: { '@type': type('google.protobuf.UInt32Value'), value: 7 },
