@@ -101,6 +101,8 @@ async function signalled(): Promise<void> {
 }
 
 for (const signal of SIGNALS) process.on(signal, leave)
+// Whoever read the table has gone, as `head` does.
+process.stdout.on('error', leave)
 process.exit(
   await main().catch((error: Error) => {
     process.stderr.write(`demo: ${error.message}\n`)

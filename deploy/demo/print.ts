@@ -32,11 +32,13 @@ const COLUMNS = [
   'x-agent-chain',
 ]
 
-/** One line for each request, and below them what is not as wanted. */
+const DOMAIN = '.example.com'
+
+/** One line for each request under what it shows, and below them what is not as wanted. */
 export function answersTable(rows: readonly Row[]): string {
   const cells = rows.map(({ scenario, played, reason, enforced, wrong }) => [
     wrong.length === 0 ? '✓' : '✗',
-    `${scenario.request.method} ${scenario.request.host}${scenario.request.path}`,
+    `${scenario.request.method} ${scenario.request.host.replace(DOMAIN, '')}${scenario.request.path}`,
     acting(scenario),
     `${played.status}`,
     reason === undefined ? 'not asked' : `${reason}${enforced ? '' : ' (observed)'}`,
@@ -55,14 +57,18 @@ export function answersTable(rows: readonly Row[]): string {
   const lines = cells.map((row, i) => {
     const wrong = rows[i]?.wrong ?? []
     const mark = wrong.length === 0 ? paint('green', '✓') : paint('red', '✗')
-    return [mark + line(row).slice(1), ...wrong.map(text => `     ${paint('red', text)}`)].join('\n')
+    const group = rows[i]?.scenario.group as string
+    const heading = group === rows[i - 1]?.scenario.group ? [] : ['', paint('bold', group)]
+    return [...heading, mark + line(row).slice(1), ...wrong.map(text => `     ${paint('red', text)}`)].join(
+      '\n',
+    )
   })
   return [
     paint('bold', line(COLUMNS)),
     ...lines,
     '',
-    'The last three columns are what the upstream received; with them come x-delegator-issuer, x-agent-issuer and',
-    'x-authz-decision-id. A dash: no such header, or no request.',
+    `Hosts without their ${DOMAIN}. The last three columns are what the upstream received; with them come`,
+    'x-delegator-issuer, x-agent-issuer and x-authz-decision-id. A dash: no such header, or no request.',
     '',
     '',
   ].join('\n')

@@ -3,6 +3,8 @@ import type { Wanted } from './issuer.ts'
 
 /** One request through Envoy, and the answer it must get. */
 export interface Scenario {
+  /** What this one and its neighbours show. */
+  readonly group: string
   /** Shown beside who acts for whom. */
   readonly note?: string
   readonly request: Omit<Sent, 'headers'> & { readonly headers?: Sent['headers'] }
@@ -16,6 +18,8 @@ export interface Scenario {
   /** The token may reach the upstream: in observe mode nothing is taken from a request. */
   readonly keepsToken?: boolean
 }
+
+type Case = Omit<Scenario, 'group'>
 
 const INBOX = '/v1/folders/inbox/messages'
 const ALICE = 'alice'
@@ -46,7 +50,7 @@ const allowed = (agent: string, chain?: string) => ({
 const denied = (reason: string) => ({ status: 403, reason })
 const refused = (reason: string) => ({ status: 401, reason })
 
-const MAIL: readonly Scenario[] = [
+const MAIL: readonly Case[] = [
   { request: getInbox, token: mail(), ...allowed('mail-summary') },
   {
     request: getInbox,
@@ -68,7 +72,7 @@ const MAIL: readonly Scenario[] = [
 ]
 
 const SQL_TOKEN = acts('sql-analytics', 'sql.example.com')
-const SQL: readonly Scenario[] = [
+const SQL: readonly Case[] = [
   {
     request: to('GET', 'sql.example.com/v1/datasets/sales/rows'),
     token: SQL_TOKEN,
@@ -94,7 +98,7 @@ const SQL: readonly Scenario[] = [
 ]
 
 const GIT_TOKEN = acts('git-bot', 'git.example.com')
-const GIT: readonly Scenario[] = [
+const GIT: readonly Case[] = [
   {
     request: postJson('git.example.com/v1/repos/acme-web/pulls', { title: 'A change' }),
     token: GIT_TOKEN,
@@ -112,7 +116,7 @@ const GIT: readonly Scenario[] = [
   },
 ]
 
-const ASSISTANT: readonly Scenario[] = [
+const ASSISTANT: readonly Case[] = [
   {
     request: to('GET', 'calendar.example.com/v1/events'),
     token: acts('assistant', 'calendar.example.com'),
@@ -135,17 +139,17 @@ const forged = (names: readonly string[]): Scenario['request'] => ({
   ...getInbox,
   headers: names.map(name => [name, 'admin']),
 })
-const SPOOFED: readonly Scenario[] = [
+const SPOOFED: readonly Case[] = [
   {
     request: forged(['X-Agent-Id', 'x-agent-id', 'X-DELEGATOR-ID', 'X-Agent-Chain', 'X-Authz-Decision-Id']),
     token: mail(),
     note: 'forged headers',
     ...allowed('mail-summary'),
   },
-  { request: forged(['X_Agent_Id']), token: mail(), note: 'forged, with underscores', status: 400 },
+  { request: forged(['X_Agent_Id']), token: mail(), note: 'underscores', status: 400 },
 ]
 
-const TOKENS: readonly Scenario[] = [
+const TOKENS: readonly Case[] = [
   { request: getInbox, ...refused('token_missing') },
   { request: getInbox, token: 'garbage', ...refused('token_malformed') },
   { request: getInbox, token: mail({ ttl: -120 }), note: 'expired', ...refused('token_expired') },
@@ -172,13 +176,13 @@ const TOKENS: readonly Scenario[] = [
   {
     request: { ...getInbox, headers: [['Authorization', 'Bearer another']] },
     token: mail(),
-    note: 'two Authorization headers',
+    note: 'Authorization twice',
     status: 400,
     reason: 'authorization_repeated',
   },
 ]
 
-const ROUTES: readonly Scenario[] = [
+const ROUTES: readonly Case[] = [
   {
     request: to('GET', 'mail.example.com/observe/v1/folders'),
     token: mail(),
@@ -189,7 +193,7 @@ const ROUTES: readonly Scenario[] = [
   {
     request: to('GET', 'mail.example.com/observe/v1/folders', { headers: [['X-Agent-Id', 'admin']] }),
     token: mail({ ttl: -120 }),
-    note: 'expired, forged headers',
+    note: 'expired, forged',
     status: 200,
     reason: 'token_expired',
     keepsToken: true,
@@ -202,12 +206,16 @@ const ROUTES: readonly Scenario[] = [
   },
 ]
 
-export const scenarios: readonly Scenario[] = [
-  ...MAIL,
-  ...SQL,
-  ...GIT,
-  ...ASSISTANT,
-  ...SPOOFED,
-  ...TOKENS,
-  ...ROUTES,
-]
+const GROUPS: { readonly [group: string]: readonly Case[] } = {
+  'An agent that summarises the mail of one folder': MAIL,
+  'An agent that runs reviewed queries': SQL,
+  'An agent with a list of Git operations': GIT,
+  'An agent that calls two APIs, with a token for each': ASSISTANT,
+  'Clients that write the trusted headers themselves': SPOOFED,
+  'Tokens that prove nothing': TOKENS,
+  'Routes with settings of their own: observed, open to all, never checked': ROUTES,
+}
+
+export const scenarios: readonly Scenario[] = Object.entries(GROUPS).flatMap(([group, cases]) =>
+  cases.map(one => ({ group, ...one })),
+)
