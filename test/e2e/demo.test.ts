@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -8,6 +9,7 @@ import { describe, expect, it } from 'vitest'
 import { scenarios } from '../../deploy/demo/scenarios.ts'
 
 const DEMO = join(import.meta.dirname, '../../deploy/demo/demo.ts')
+const README = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8')
 
 interface Run {
   readonly child: ChildProcess
@@ -64,6 +66,9 @@ describe('the demo', () => {
     expect(out).toContain(`All ${scenarios.length} answers are as expected.`)
     expect(out.match(/^✓/gm)).toHaveLength(scenarios.length)
     expect(out).not.toContain('\u001b[')
+    const shown = /^ {3}request .*\n[\s\S]*?(?=^```)/m.exec(README)?.[0].trimEnd().split('\n') ?? []
+    expect(shown.length).toBeGreaterThan(10)
+    for (const line of shown) expect(out.split('\n')).toContain(line)
     expect(code).toBe(0)
     await expectAllGone(out)
   }, 60_000)
