@@ -89,9 +89,9 @@ put() { # TOOL
       npm_fetch "npm@$NPM"
       cat >"$tmp/npm" <<'WRAPPER'
 #!/bin/sh
-# npm on the node beside it, whatever node comes first on PATH.
+# npm on the node beside it, whatever node comes first on PATH; it trusts what the system trusts, a company's own CA included.
 here=$(cd -- "$(dirname -- "$0")" && pwd)
-export PATH="$here:$PATH"
+export PATH="$here:$PATH" NODE_USE_SYSTEM_CA="${NODE_USE_SYSTEM_CA:-1}"
 exec "$here/node" "$here/../npm/bin/npm-cli.js" "$@"
 WRAPPER
       chmod +x "$tmp/npm"
