@@ -1,5 +1,6 @@
 import { Denied } from '../denied.ts'
 import type { HeldRequest } from '../types.ts'
+import { DEEPEST, LARGEST_EXPONENT, MOST_NAMES } from './bounds.ts'
 import { multipartReader } from './multipart.ts'
 import { parseForm } from './path.ts'
 
@@ -11,19 +12,15 @@ export interface ParsedBody {
 
 const NOTHING: ParsedBody = { parsedBody: 'null', truncatedBody: false }
 const CUT: ParsedBody = { parsedBody: 'null', truncatedBody: true }
-const DEEPEST = 64
-/** Arithmetic on numbers far beyond any double takes the policy engine seconds, which nothing can interrupt. */
-const LARGEST_EXPONENT = 999
 
 /**
  * The body as opa-envoy-plugin gives it to policy, by content type: JSON, form and multipart form; anything else is not read.
  * A body that Envoy cut is not read either, and says so. JSON stays text, so that numbers keep every digit. Refuses
- * (`body_invalid`) what is not what its content type says, is nested over 64 deep, or has a number with an exponent over 999.
+ * (`body_invalid`) what is not what its content type says, a type that readers could take for two, and what is beyond `bounds.ts`.
  */
 export function parseBody(request: HeldRequest): ParsedBody {
   if (request.header('x-envoy-auth-partial-body').includes('true')) return CUT
-  const contentType = request.header('content-type').join(',')
-  const read = reader(contentType)
+  const read = reader(request.header('content-type').join(','))
   if (!read) return NOTHING
   const { text, bytes } = request.body()
   if (bytes === 0) return NOTHING
@@ -31,13 +28,24 @@ export function parseBody(request: HeldRequest): ParsedBody {
   return { parsedBody: read(text), truncatedBody: false }
 }
 
-/** By a part of the content type, lower-case as written, in this order: what users' policies were written against. */
-function reader(contentType: string): ((text: string) => string) | undefined {
-  if (contentType.includes('application/json')) return jsonText
-  if (contentType.includes('application/x-www-form-urlencoded'))
-    return text => JSON.stringify(parseForm(text, () => new Denied('body_invalid', 'form')))
-  if (contentType.includes('multipart/form-data')) return multipartReader(contentType, jsonText)
-  return undefined
+type Reader = (text: string) => string
+
+/** By a part of the content type, lower-case as written: what users' policies were written against. */
+function reader(contentType: string): Reader | undefined {
+  const kinds = Object.keys(READERS).filter(kind => contentType.includes(kind))
+  const [kind] = kinds
+  if (kind === undefined) return undefined
+  // A comma outside quotes: several headers, or what looks like it.
+  if (kinds.length > 1 || contentType.replace(/"[^"]*"/g, '').includes(','))
+    throw new Denied('body_invalid', 'content-type')
+  return READERS[kind]?.(contentType)
+}
+
+const READERS: { readonly [kind: string]: (contentType: string) => Reader | undefined } = {
+  'application/json': () => jsonText,
+  'application/x-www-form-urlencoded': () => text =>
+    JSON.stringify(parseForm(text, () => new Denied('body_invalid', 'form'))),
+  'multipart/form-data': contentType => multipartReader(contentType, jsonText),
 }
 
 function declaredLength(request: HeldRequest): number {
@@ -63,14 +71,17 @@ function jsonText(text: string): string {
 const LONE_SURROGATES =
   /\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|\\u[dD][89a-fA-F][\da-fA-F]{2}/g
 
-/** Of text that is JSON: outside strings, an `e` before a digit is an exponent's. */
+/** Of text that is JSON: outside strings, a colon follows a name, and an `e` before a digit is an exponent's. */
 function insistOnBounds(text: string): void {
-  let depth = 0
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}]|[eE][+-]?\d+/g)) {
+  const open: { names: number }[] = []
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}:]|[eE][+-]?\d+/g)) {
     if (token === '[' || token === '{') {
-      if (++depth > DEEPEST) throw new Denied('body_invalid', 'nested too deep')
-    } else if (token === ']' || token === '}') depth--
-    else if (!token.startsWith('"') && Math.abs(Number(token.slice(1))) > LARGEST_EXPONENT)
+      if (open.push({ names: 0 }) > DEEPEST) throw new Denied('body_invalid', 'nested too deep')
+    } else if (token === ']' || token === '}') open.pop()
+    else if (token === ':') {
+      const object = open.at(-1) as { names: number }
+      if (++object.names > MOST_NAMES) throw new Denied('body_invalid', 'too many names')
+    } else if (!token.startsWith('"') && Math.abs(Number(token.slice(1))) > LARGEST_EXPONENT)
       throw new Denied('body_invalid', 'a number out of range')
   }
 }

@@ -1,4 +1,5 @@
 import { Denied } from '../denied.ts'
+import { MOST_NAMES } from './bounds.ts'
 import { parseParameters } from './parameters.ts'
 
 /** How a part may say that its bytes are what they are; another coding hides them from us and not from every upstream. */
@@ -38,7 +39,7 @@ function fieldsOf(text: string, boundary: string, jsonText: (text: string) => st
       : JSON.stringify(content)
     const values = fields.get(name)
     if (values) values.push(value)
-    else fields.set(name, [value])
+    else if (fields.set(name, [value]).size > MOST_NAMES) refuse()
   }
   return `{${[...fields].map(([name, values]) => `${JSON.stringify(name)}:[${values.join(',')}]`).join(',')}}`
 }
@@ -46,11 +47,11 @@ function fieldsOf(text: string, boundary: string, jsonText: (text: string) => st
 function partHeaders(text: string): Map<string, string> {
   const headers = new Map<string, string>()
   for (const line of text === '' ? [] : text.split('\r\n')) {
-    // No fold, no stray CR or LF: `.` takes neither.
-    const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)$/.exec(line) ?? refuse()
+    // No fold, no stray CR or LF: `.` takes neither. Spaces apart: `[ \t]*(.*)$` would try each share of them.
+    const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)$/.exec(line) ?? refuse()
     const key = (name as string).toLowerCase()
     if (headers.has(key)) refuse()
-    headers.set(key, value as string)
+    headers.set(key, (value as string).replace(/^[ \t]+/, ''))
   }
   if (!PLAIN_ENCODINGS.includes(headers.get('content-transfer-encoding')?.trim().toLowerCase() ?? 'binary'))
     refuse()

@@ -1,4 +1,5 @@
 import { Denied } from '../denied.ts'
+import { MOST_NAMES } from './bounds.ts'
 
 /**
  * Path and query as opa-envoy-plugin gives them to policy: the whole path is percent-decoded, its leading slashes dropped, then
@@ -27,19 +28,25 @@ function percentDecoded(path: string): string {
 /** `a=1&a=2&b` as lists by name; `+` is a space. A `;` is refused, since readers differ on whether it separates. */
 export function parseForm(text: string, refusal: () => Denied): { [name: string]: string[] } {
   const form: { [name: string]: string[] } = Object.create(null)
+  let names = 0
   for (const pair of text.split('&')) {
     if (pair === '') continue
     if (pair.includes(';')) throw refusal()
     const equals = pair.indexOf('=')
     const [name, value] = equals < 0 ? [pair, ''] : [pair.slice(0, equals), pair.slice(equals + 1)]
-    try {
-      const key = decodeURIComponent(name.replaceAll('+', ' '))
-      const values = form[key] ?? []
-      values.push(decodeURIComponent(value.replaceAll('+', ' ')))
-      form[key] = values
-    } catch (error) {
-      throw error instanceof URIError ? refusal() : error
-    }
+    const key = decoded(name, refusal)
+    const values = form[key] ?? []
+    if (values.length === 0 && ++names > MOST_NAMES) throw refusal()
+    values.push(decoded(value, refusal))
+    form[key] = values
   }
   return form
+}
+
+function decoded(text: string, refusal: () => Denied): string {
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '))
+  } catch {
+    throw refusal()
+  }
 }

@@ -28,12 +28,23 @@ const nothing = { parsedBody: 'null', truncatedBody: false }
 const cut = { parsedBody: 'null', truncatedBody: true }
 
 describe('the type of a body', () => {
-  it.each(['application/json; charset=utf-8', 'application/json-seq', 'text/x, application/json'])(
+  it.each(['application/json; charset=utf-8', 'application/json-seq', 'application/json; x="a, b"'])(
     '%s is read as JSON',
     type => {
       expect(body(type, '{"a":1}')).toEqual({ parsedBody: '{"a":1}', truncatedBody: false })
     },
   )
+
+  it.each([
+    ['text/xml, application/json'],
+    ['application/json,application/json'],
+    [['application/json', 'text/xml']],
+    [['text/xml', FORM_TYPE]],
+    [`${FORM_TYPE}; x=application/json`],
+    ['multipart/form-data; boundary="application/json"'],
+  ])('%s is refused: another reader could take the other type', type => {
+    expect(refused(type, '{"a":1}')).toBe('body_invalid')
+  })
 
   it.each([
     'application/problem+json',
@@ -170,6 +181,19 @@ describe('a JSON body', () => {
     },
   )
 
+  const object = (names: number) => `{${Array.from({ length: names }, (_, i) => `"n${i}":":"`).join(',')}}`
+
+  it('may have 512 names in each object', () => {
+    const text = `[${object(512)},{"inner":${object(512)}}]`
+    expect(body(JSON_TYPE, text).parsedBody).toBe(text)
+  })
+
+  it('is refused with more names in one, the same name over and over included', () => {
+    expect(refused(JSON_TYPE, `[${object(513)}]`)).toBe('body_invalid')
+    expect(refused(JSON_TYPE, `{"a":${object(513)}}`)).toBe('body_invalid')
+    expect(refused(JSON_TYPE, `{${'"a":1,'.repeat(512)}"a":1}`)).toBe('body_invalid')
+  })
+
   it('may have such text in a string', () => {
     expect(body(JSON_TYPE, '"1e9999"').parsedBody).toBe('"1e9999"')
     expect(body(JSON_TYPE, String.raw`["\"1e9999",true]`).parsedBody).toBe(String.raw`["\"1e9999",true]`)
@@ -184,6 +208,12 @@ describe('a form body', () => {
 
   it('is null when empty', () => {
     expect(body(FORM_TYPE, '')).toEqual(nothing)
+  })
+
+  it('may have 512 names, each as often as it likes, and no more', () => {
+    const names = (count: number) => Array.from({ length: count }, (_, i) => `n${i}=&n${i}=1`).join('&')
+    expect(Object.keys(JSON.parse(body(FORM_TYPE, names(512)).parsedBody))).toHaveLength(512)
+    expect(refused(FORM_TYPE, names(513))).toBe('body_invalid')
   })
 
   it.each(['a=1;b=2', 'a=%zz', '%ff=1'])('is refused as %s', text => {

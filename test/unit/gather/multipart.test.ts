@@ -102,6 +102,23 @@ describe('a multipart form', () => {
     expect(refused(form([named('a'), '1']), `multipart/form-data; ${parameter}`)).toBe('body_invalid')
   })
 
+  it('may have 512 names and no more', () => {
+    const parts = (count: number) =>
+      Array.from({ length: count }, (_, i): [string[], string] => [named(`n${i}`), ''])
+    expect(Object.keys(read(form(...parts(512))) as object)).toHaveLength(512)
+    expect(refused(form(...parts(513)))).toBe('body_invalid')
+  })
+
+  // One of these that is not linear takes minutes, which vitest does not wait for.
+  it.each([
+    ['a header of a part', `--B\r\nX:${' '.repeat(300_000)}\rX\r\n\r\n1\r\n--B--`],
+    ['the line of a boundary', `--B${' '.repeat(300_000)}x\r\n\r\n1\r\n--B--`],
+    ['the line that closes it', `--B\r\n\r\n1\r\n--B--${' '.repeat(300_000)}x`],
+    ['a disposition', form([[`Content-Disposition: form-data;${' '.repeat(300_000)}"`], '1'])],
+  ])('is refused at once with a flood of spaces in %s', (_, text) => {
+    expect(refused(text)).toBe('body_invalid')
+  })
+
   it('is delimited by the boundary that its type has outside quotes', () => {
     const type = 'multipart/form-data; x="; boundary=A"; boundary=B'
     expect(read(form([named('a'), '1']), type)).toEqual({ a: ['1'] })

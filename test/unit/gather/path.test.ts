@@ -74,6 +74,14 @@ describe('a path', () => {
   })
 })
 
+describe('a query', () => {
+  it('may have 512 names and no more', () => {
+    const query = (names: number) => `/?${Array.from({ length: names }, (_, i) => `n${i}`).join('&')}`
+    expect(refused(query(512))).toBe('not refused')
+    expect(refused(query(513))).toBe('path_invalid')
+  })
+})
+
 describe('a form', () => {
   it('gives back what URLSearchParams wrote', () => {
     const text = fc.string({ unit: 'grapheme' })
