@@ -38,12 +38,13 @@ export async function readBundle(file: string, entrypoint: string): Promise<Bund
       `it has no policy.wasm; build it with: opa build -t wasm -e ${entrypoint} -o bundle.tar.gz policies/`,
     )
   const digest = createHash('sha256').update(packed).digest('hex')
-  const { revision } = json(entries.get('.manifest'), '.manifest')
-  const data = dataOf(entries)
+  const manifest = entries.get('.manifest')?.toString('utf8') ?? '{}'
+  const { revision } = objectOf(manifest, '.manifest', JSON.parse)
+  const { text, canaries } = dataOf(entries)
   return {
     wasm,
-    data: new TextEncoder().encode(JSON.stringify(data)).buffer,
-    canaries: data._canary === undefined ? undefined : (JSON.parse(JSON.stringify(data._canary)) as Json),
+    data: new TextEncoder().encode(text).buffer,
+    canaries,
     revision: typeof revision === 'string' && revision !== '' ? revision : digest.slice(0, 12),
     digest,
   }
@@ -75,6 +76,8 @@ async function unpack(packed: Buffer): Promise<Map<string, Buffer>> {
     const name = entry.header.name.replace(/^(\.?\/)+/, '')
     if (name.split('/').includes('..')) throw new Unusable('an entry of it leaves the archive')
     if (entry.header.type === 'file') entries.set(name, Buffer.concat(chunks))
+    else if (entry.header.type !== 'directory')
+      throw new Unusable(`its ${name} is neither a file nor a folder`)
   }
   return entries
 }
@@ -82,18 +85,25 @@ async function unpack(packed: Buffer): Promise<Map<string, Buffer>> {
 type Tree = { [key: string]: Json }
 
 /** Every `data.json`, at the place that its folder names. */
-function dataOf(entries: ReadonlyMap<string, Buffer>): Tree {
+function dataOf(entries: ReadonlyMap<string, Buffer>): { text: string; canaries: Json | undefined } {
+  const files = [...entries].filter(([name]) => name.split('/').at(-1) === 'data.json')
+  // One file, as `opa build` leaves it, stays as it is: large data takes long to be written anew.
+  const whole = files.length === 1 ? entries.get('data.json')?.toString('utf8') : undefined
+  const text = whole ?? merged(files)
+  return { text, canaries: objectOf(text, 'data.json', JSON.parse)._canary }
+}
+
+function merged(files: readonly (readonly [name: string, content: Buffer])[]): string {
   const root = newTree()
-  for (const [name, content] of entries) {
-    const folders = name.split('/')
-    if (folders.pop() !== 'data.json') continue
-    const data: Json = json(content, name)
+  for (const [name, content] of files) {
+    const folders = name.split('/').slice(0, -1)
+    const data: Json = objectOf(content.toString('utf8'), name, parseLossless)
     merge(
       root,
       folders.reduceRight<Json>((inner, folder) => Object.assign(newTree(), { [folder]: inner }), data),
     )
   }
-  return root
+  return JSON.stringify(root)
 }
 
 /** Without a prototype, so that no key of a bundle means more than itself. */
@@ -116,10 +126,9 @@ function merge(into: Tree, from: Json): Tree {
   return into
 }
 
-function json(content: Buffer | undefined, name: string): Tree {
-  if (!content) return newTree()
+function objectOf(text: string, name: string, parse: (text: string) => unknown): Tree {
   try {
-    const value = parseLossless(content.toString('utf8'))
+    const value = parse(text)
     if (isLosslessObject(value)) return value
   } catch {}
   throw new Unusable(`its ${name} is not a JSON object`)

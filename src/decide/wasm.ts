@@ -21,9 +21,14 @@ const MOST_PAGES = 8192
 /** One huge input grows the memory for good; an instance beyond this over its start is made anew. */
 const MOST_GROWTH = 64 * 1024 * 1024
 
+const PAGE_BYTES = 64 * 1024
+
 interface Instance {
   readonly mem: WebAssembly.Memory
   readonly entrypoints: { readonly [name: string]: number }
+  /** Where the data is, and where it ends. */
+  dataAddr: number
+  dataHeapPtr: number
   evaluate(input: ArrayBuffer, entrypoint: string): unknown
   setData(data: ArrayBuffer): void
 }
@@ -40,17 +45,15 @@ export interface Program {
  */
 export function createProgram(wasm: Uint8Array, data: ArrayBuffer): Program {
   const module = compile(wasm)
-  let instance: Instance | undefined = instantiate(module, data)
-  let startBytes = instance.mem.buffer.byteLength
-  const entrypoints = Object.keys(instance.entrypoints)
+  const first = instantiate(module, data)
+  const again = copier(module, first)
+  const startBytes = first.mem.buffer.byteLength
+  let instance: Instance | undefined = first
 
   return {
-    entrypoints,
+    entrypoints: Object.keys(first.entrypoints),
     evaluate(input, entrypoint) {
-      if (!instance) {
-        instance = instantiate(module, data)
-        startBytes = instance.mem.buffer.byteLength
-      }
+      instance ??= again()
       try {
         const result = instance.evaluate(input, entrypoint)
         if (instance.mem.buffer.byteLength - startBytes > MOST_GROWTH) instance = undefined
@@ -61,6 +64,17 @@ export function createProgram(wasm: Uint8Array, data: ArrayBuffer): Program {
         throw new Error('the policy threw', { cause: thrown })
       }
     },
+  }
+}
+
+/** New instances with the memory that this one has now: to load large data anew would hold up every check for as long. */
+function copier(module: WebAssembly.Module, { mem, dataAddr, dataHeapPtr }: Instance): () => Instance {
+  const pages = mem.buffer.byteLength / PAGE_BYTES
+  const image = new Uint8Array(mem.buffer.slice(0, dataHeapPtr))
+  return () => {
+    const copy = loadPolicySync(module, { initial: pages, maximum: MOST_PAGES })
+    new Uint8Array(copy.mem.buffer).set(image)
+    return Object.assign(copy, { dataAddr, dataHeapPtr })
   }
 }
 

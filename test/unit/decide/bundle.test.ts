@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { gunzipSync, gzipSync } from 'node:zlib'
+import { pack as packer } from 'tar-stream'
 import { afterAll, describe, expect, it } from 'vitest'
 import { type Bundle, readBundle } from '../../../src/decide/bundle.ts'
 import { Unusable } from '../../../src/unusable.ts'
@@ -84,6 +86,16 @@ describe('a bundle', () => {
 
   it.each(['../policy.wasm', 'a/../../policy.wasm', '/../x'])('with the entry %s is refused', async name => {
     expect(await unusable({ 'policy.wasm': 'w', [name]: 'x' })).toContain('leaves the archive')
+  })
+
+  it.each(['data.json', 'a/data.json', 'policy.wasm'])('whose %s is a link is refused', async name => {
+    const archive = packer()
+    archive.entry({ name: 'x' }, '{}')
+    archive.entry({ name, type: 'symlink', linkname: 'x' })
+    archive.finalize()
+    expect(await unusable(gzipSync(await buffer(archive)))).toContain(
+      `its ${name} is neither a file nor a folder`,
+    )
   })
 
   it('that is no file, or is not there, is refused', async () => {
