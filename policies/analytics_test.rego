@@ -18,7 +18,7 @@ test_reads_the_datasets_it_was_given if {
 
 test_runs_reviewed_queries_by_name if {
 	analytics.decision.allowed with input as asks("POST", ["v1", "queries"], {"name": "revenue_by_month"})
-	every body in [{"name": "drop_everything"}, {"sql": "select 1"}, {"name": ["revenue_by_month"]}, null] {
+	every body in [{"name": "drop_everything"}, {"sql": "select 1"}, {"name": ["revenue_by_month"]}, {"name": "revenue_by_month", "sql": "drop"}, null] {
 		analytics.decision.reason == "query_not_allowed" with input as asks("POST", ["v1", "queries"], body)
 	}
 }

@@ -8,6 +8,7 @@
 #   assistant    assistant      calendar.example.com   GET /v1/events
 #                               crm.example.com        GET and POST /v1/contacts
 #
+# None of these APIs takes parameters in the query, and what one makes of parameters that it does not know is not guessed here.
 # A token is for one API: its audience must be https:// and the host that is asked. An agent is one that the token's own
 # issuer knows; where several issuers are configured, let the rows name theirs (input.identity.issuer) too. Without a token
 # only /public is open.
@@ -27,6 +28,8 @@ result := {"allowed": true} if {
 	not input.identity
 } else := {"allowed": false, "reason": "token_for_another_api"} if {
 	not for_this_api
+} else := {"allowed": false, "reason": "parameters_not_allowed"} if {
+	input.parsed_query != {}
 } else := tasks.mail.decision if {
 	task == "mail"
 } else := tasks.analytics.decision if {
@@ -39,10 +42,11 @@ result := {"allowed": true} if {
 
 task := data.agents[input.identity.agent].task if input.identity.agent_iss == input.identity.iss
 
-# Policy sees a path as it came: /public/../v1 begins with public, and is not there for every upstream.
+# Policy sees a path as it came: /public/../v1 begins with public, and is not there for every upstream; nor is /public/..;/v1
+# for one that takes a parameter off each segment first.
 climbs if {
 	some segment in input.parsed_path
-	segment in {".", ".."}
+	split(segment, ";")[0] in {".", ".."}
 }
 
 for_this_api if api == input.identity.claims.aud

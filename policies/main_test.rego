@@ -50,10 +50,17 @@ test_a_token_is_for_one_api if {
 	authz.result.allowed with input as object.union(request, for_both)
 }
 
+test_no_api_takes_parameters if {
+	request := asks("git-bot", "git.example.com", "GET", ["v1", "repos", "acme-web", "contents"])
+	authz.result.allowed with input as object.union(request, {"parsed_query": {}})
+	with_query := object.union(request, {"parsed_query": {"ref": ["../secrets"]}})
+	authz.result.reason == "parameters_not_allowed" with input as with_query
+}
+
 test_without_a_token_only_public_is_open if {
 	nobody := object.remove(asks("", "mail.example.com", "GET", ["public", "status"]), ["identity"])
 	authz.result.allowed with input as nobody
-	every path in [["v1"], ["public", "..", "v1"], ["public", ".", "terms"]] {
+	every path in [["v1"], ["public", "..", "v1"], ["public", ".", "terms"], ["public", "..;", "v1"], ["public", "..;a=b", "v1"]] {
 		authz.result.reason == "identity_missing" with input as object.union(nobody, {"parsed_path": path})
 	}
 }

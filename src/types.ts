@@ -75,6 +75,12 @@ export const TRUSTED_HEADERS = [
   'x-authz-decision-id',
 ] as const
 
+/** The trusted header that a name could pass for: CGI and its like read every character that is no letter or digit alike. */
+export function trustedHeaderLike(name: string): string | undefined {
+  const alike = name.toLowerCase().replace(/[^a-z0-9]/g, '-')
+  return TRUSTED_HEADERS.find(trusted => trusted === alike)
+}
+
 /** What was learned about one call before policy is asked. */
 export interface CallContext {
   readonly request: HeldRequest

@@ -1,4 +1,4 @@
-import { type Field, type Json, type JsonObject, TRUSTED_HEADERS } from '../types.ts'
+import { type Field, type Json, type JsonObject, trustedHeaderLike } from '../types.ts'
 
 /** A result that is not what it must be. The message is a constant phrase: the name of the key. */
 export class Malformed extends Error {}
@@ -44,13 +44,11 @@ export function headerNames(value: Json | undefined, key: string): string[] {
   return optional(value, [], given => texts(given, key)).map(name => headerName(name, key))
 }
 
-const TRUSTED: ReadonlySet<string> = new Set(TRUSTED_HEADERS)
-
 /** Not policy's: a trusted header in any spelling, and what Envoy routes by (`host`; a pseudo header is no token). */
 function headerName(given: string, key: string): string {
   const name = given.toLowerCase()
   if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) throw new Malformed(key)
-  if (TRUSTED.has(name.replaceAll('_', '-')) || name === 'host')
+  if (trustedHeaderLike(name) !== undefined || name === 'host')
     throw new Malformed('a header that is not policy’s')
   return name
 }

@@ -1,5 +1,5 @@
 import type { Allow, AllowReply, Deny, DenyReply, Field, JsonObject, Reply, Trail } from '../types.ts'
-import { TRUSTED_HEADERS } from '../types.ts'
+import { TRUSTED_HEADERS, trustedHeaderLike } from '../types.ts'
 import { challenge, mayHaveBody, standardBody } from './refusal.ts'
 
 const DECISION_ID = 'x-authz-decision-id'
@@ -47,14 +47,26 @@ function allow(trail: Trail, policy: FromPolicy): AllowReply {
   }
 }
 
-/** Every trusted header that we do not set, and the twins of all of them: `x_agent_id` is `x-agent-id` to a CGI-like upstream. */
+/** Every trusted header that we do not set, and what came in that could pass for one: `x_agent_id` is `x-agent-id` to a CGI-like upstream. */
 function untrusted(trail: Trail, set: readonly Field[]): string[] {
   const names = new Set(set.map(([name]) => name))
-  const twins = (trail.request?.headerNames ?? []).filter(
-    name => !TRUSTED.has(name) && TRUSTED.has(name.replaceAll('_', '-')),
-  )
+  const inbound = trail.request?.headerNames ?? UNDERSCORED
+  const twins = inbound.filter(name => !TRUSTED.has(name) && trustedHeaderLike(name) !== undefined)
   return [...TRUSTED_HEADERS.filter(name => !names.has(name)), ...twins]
 }
+
+/** The likeliest twins, for a request that could not be read and is let through where refusals are only observed. */
+const UNDERSCORED: readonly string[] = TRUSTED_HEADERS.flatMap(name =>
+  name
+    .split('-')
+    .reduce<string[]>(
+      (spellings, word) =>
+        spellings.length === 0
+          ? [word]
+          : spellings.flatMap(start => [`${start}-${word}`, `${start}_${word}`]),
+      [],
+    ),
+)
 
 function deny(trail: Trail, decision: Deny | undefined): DenyReply {
   const reason = decision?.reason ?? 'internal_error'

@@ -26,6 +26,7 @@ const reasons = new Set([
   'agent_unknown',
   'identity_missing',
   'token_for_another_api',
+  'parameters_not_allowed',
   'operation_not_allowed',
   'folder_not_allowed',
   'dataset_not_allowed',
@@ -66,7 +67,7 @@ const inbox = { scopes: ['read:mail:inbox'] }
 describe('the sample policies, as WebAssembly, decide', () => {
   it.each<[agent: string | undefined, call: string, answer: string, more?: Parameters<typeof ask>[2]]>([
     ['mail-summary', `GET ${INBOX}`, 'allow', inbox],
-    ['mail-summary', `GET ${INBOX}?page=2`, 'allow', inbox],
+    ['mail-summary', `GET ${INBOX}?folder=drafts`, 'parameters_not_allowed', inbox],
     ['mail-summary', `GET ${INBOX}`, 'insufficient_scope', { scopes: ['read:mail'] }],
     [
       'mail-summary',
@@ -86,6 +87,12 @@ describe('the sample policies, as WebAssembly, decide', () => {
       'POST sql.example.com/v1/queries',
       'query_not_allowed',
       { json: '{"sql": "select 1"}' },
+    ],
+    [
+      'sql-analytics',
+      'POST sql.example.com/v1/queries',
+      'query_not_allowed',
+      { json: '{"name": "revenue_by_month", "Name": "drop_everything"}' },
     ],
     ['sql-analytics', 'POST sql.example.com/v1/queries', 'query_not_allowed'],
     ['git-bot', 'GET git.example.com/v1/repos/acme-web/contents', 'allow'],
@@ -111,7 +118,9 @@ describe('the sample policies, as WebAssembly, decide', () => {
       { agentIss: 'https://elsewhere.example' },
     ],
     [undefined, 'GET mail.example.com/public/terms', 'allow'],
+    [undefined, 'GET mail.example.com/public/terms?lang=en', 'allow'],
     [undefined, 'GET mail.example.com/public/%2e%2e/v1', 'identity_missing'],
+    [undefined, 'GET mail.example.com/public/%2e%2e;/v1', 'identity_missing'],
     [undefined, `GET ${INBOX}`, 'identity_missing'],
   ])('%s: %s → %s', (agent, call, answer, more) => {
     expect(ask(agent, call, more)).toBe(answer)
