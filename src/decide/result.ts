@@ -12,7 +12,7 @@ export function optional<T>(value: Json | undefined, absent: T, read: (value: Js
 }
 
 export function text(value: Json | undefined, key: string): string {
-  if (typeof value !== 'string') throw new Malformed(key)
+  if (typeof value !== 'string' || !value.isWellFormed()) throw new Malformed(key)
   return value
 }
 
@@ -35,7 +35,7 @@ function fields(value: Json | undefined, key: string): Field[] {
 export function headerFields(value: Json | undefined, key: string): Field[] {
   const all = Array.isArray(value) ? value.flatMap((item: Json) => fields(item, key)) : fields(value, key)
   return all.map(([name, one]) => {
-    if (/[^\t\x20-\x7e\x80-\u{10ffff}]/u.test(one) || !one.isWellFormed()) throw new Malformed(key)
+    if (/[^\t\x20-\x7e\x80-\u{10ffff}]/u.test(one)) throw new Malformed(key)
     return [headerName(name, key), one]
   })
 }
@@ -59,4 +59,21 @@ export function queryFields(value: Json | undefined, key: string): Field[] {
   if (all.some(([name, one]) => !/^[!-~]*$/.test(name + one) || /[&#=]/.test(name) || /[&#]/.test(one)))
     throw new Malformed(key)
   return all
+}
+
+/** As deep as Envoy surely reads an answer; one that it cannot read is no answer. */
+const DEEPEST_METADATA = 32
+
+/** What may become a `google.protobuf.Struct`: objects and lists at most 32 inside one another, finite numbers, whole characters. */
+export function metadata(value: Json, key: string): JsonObject {
+  if (!isObject(value) || !isEncodable(value, 1)) throw new Malformed(key)
+  return value
+}
+
+function isEncodable(value: Json, depth: number): boolean {
+  if (typeof value === 'number') return Number.isFinite(value)
+  if (typeof value === 'string') return value.isWellFormed()
+  if (typeof value !== 'object' || value === null) return true
+  if (depth > DEEPEST_METADATA) return false
+  return Object.entries(value).every(([name, item]) => name.isWellFormed() && isEncodable(item, depth + 1))
 }

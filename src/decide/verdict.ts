@@ -5,6 +5,7 @@ import {
   headerNames,
   isObject,
   Malformed,
+  metadata,
   optional,
   queryFields,
   text,
@@ -115,10 +116,7 @@ function challengeScope(value: Json | undefined): string | undefined {
 }
 
 function metadataOf(result: JsonObject): JsonObject {
-  return optional(result.dynamic_metadata, {}, value => {
-    if (!isObject(value)) throw new Malformed('dynamic_metadata')
-    return value
-  })
+  return optional(result.dynamic_metadata, {}, value => metadata(value, 'dynamic_metadata'))
 }
 
 function range(from: number, to: number): number[] {

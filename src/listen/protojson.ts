@@ -61,9 +61,9 @@ function loadable(kind: Kind, value: unknown, place: string): unknown {
         ]),
       )
     case 'struct':
-      return structOf(object(value, place))
+      return structOf(object(value, place), place, 1)
     case 'enum':
-      if (!kind.names.includes(value as string) && !fits('int32', value))
+      if (!kind.names.includes(value as string) && !(typeof value === 'number' && fits('int32', value)))
         throw new Unusable(`${place}: is one of ${kind.names.join(', ')}`)
       return value
     default:
@@ -118,22 +118,34 @@ function isTimestamp(fields: Fields): boolean {
 
 /** RFC 3339, as protojson has it. */
 function timestamp(value: unknown, place: string): { seconds: number; nanos: number } {
-  const form = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.(\d{1,9}))?(?:Z|[+-]\d\d:\d\d)$/
-  const [text, fraction = ''] = (typeof value === 'string' && form.exec(value)) || ['']
+  const form = /^(\d{4}-\d\d-\d\d)T(?!24)\d\d:\d\d:\d\d(?:\.(\d{1,9}))?(?:Z|[+-]\d\d:\d\d)$/
+  const [text, day = '', fraction = ''] = (typeof value === 'string' && form.exec(value)) || ['']
   const milliseconds = Date.parse(text.replace(/\.\d+/, ''))
-  if (Number.isNaN(milliseconds)) throw new Unusable(`${place}: is a time such as 2026-01-31T12:00:00Z`)
+  if (Number.isNaN(milliseconds) || !isInCalendar(day))
+    throw new Unusable(`${place}: is a time such as 2026-01-31T12:00:00Z`)
   return { seconds: milliseconds / 1000, nanos: Number(fraction.padEnd(9, '0')) }
 }
 
-function structOf(value: Record<string, unknown>): object {
-  return { fields: Object.fromEntries(Object.entries(value).map(([key, item]) => [key, structValue(item)])) }
+/** Date.parse reads February 30 as March 2. */
+function isInCalendar(day: string): boolean {
+  return new Date(day).toISOString().startsWith(day)
 }
 
-function structValue(value: unknown): object {
+/** The loader gives up at 100 messages inside one another, and an object or a list is two. */
+const DEEPEST_STRUCT = 48
+
+function structOf(value: Record<string, unknown>, place: string, depth: number): object {
+  const fields = Object.entries(value).map(([key, item]) => [key, structValue(item, place, depth)])
+  return { fields: Object.fromEntries(fields) }
+}
+
+function structValue(value: unknown, place: string, depth: number): object {
+  if (depth > DEEPEST_STRUCT) throw new Unusable(`${place}: is nested over ${DEEPEST_STRUCT} deep`)
   if (value === null) return { nullValue: 0 }
   if (typeof value === 'number') return { numberValue: value }
   if (typeof value === 'string') return { stringValue: value }
   if (typeof value === 'boolean') return { boolValue: value }
-  if (Array.isArray(value)) return { listValue: { values: value.map(structValue) } }
-  return { structValue: structOf(value as Record<string, unknown>) }
+  if (Array.isArray(value))
+    return { listValue: { values: value.map(item => structValue(item, place, depth + 1)) } }
+  return { structValue: structOf(value as Record<string, unknown>, place, depth + 1) }
 }

@@ -62,13 +62,13 @@ function encodeAllow(reply: AllowReply): Buffer {
 }
 
 function encodeDeny(reply: DenyReply): Buffer {
-  if (!Number.isInteger(reply.status) || reply.status < 100 || reply.status > 599)
-    throw new RangeError('not an HTTP status')
+  const { status } = reply
+  if (!Number.isInteger(status) || status < 100 || status > 599) throw new RangeError('not an HTTP status')
   return Buffer.concat([
     message(STATUS, varint(1, PERMISSION_DENIED)),
     message(
       DENIED_RESPONSE,
-      message(1, varint(1, reply.status)),
+      message(1, varint(1, status)),
       // Of a refusal Envoy sends the overwriting headers only, and every value of a repeated one.
       ...list(reply.headers).map(header => headerOption(2, pair(header), false)),
       text(3, reply.body),

@@ -10,7 +10,7 @@ export function varint(field: number, value: number): Buffer {
 }
 
 export function text(field: number, value: string): Buffer {
-  if (typeof value !== 'string') throw new TypeError('not a text')
+  if (typeof value !== 'string' || !value.isWellFormed()) throw new TypeError('not a text')
   return delimited(field, Buffer.from(value))
 }
 
@@ -18,16 +18,32 @@ export function message(field: number, ...fields: readonly Buffer[]): Buffer {
   return delimited(field, Buffer.concat(fields))
 }
 
-/** `google.protobuf.Struct`. */
+/** Envoy reads at most 100 messages inside one another, and an object is three; what it cannot read, `failure_mode_allow` lets through. */
+const DEEPEST_STRUCT = 32
+
+/** `google.protobuf.Struct`: plain objects and lists, at most 32 inside one another. */
 export function struct(field: number, value: JsonObject): Buffer {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new TypeError('not an object')
-  const entries = Object.entries(value).map(([key, item]) => message(1, text(1, key), valueField(2, item)))
+  return structField(field, value, 1)
+}
+
+function structField(field: number, value: JsonObject, depth: number): Buffer {
+  if (depth > DEEPEST_STRUCT) throw new RangeError('too deep')
+  if (!isPlainObject(value)) throw new TypeError('not an object')
+  const entries = Object.entries(value).map(([key, item]) =>
+    message(1, text(1, key), valueField(2, item, depth + 1)),
+  )
   return message(field, ...entries)
 }
 
+/** No Map, no Date, no boxed text: they have members that are not seen here. */
+function isPlainObject(value: unknown): value is JsonObject {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
 /** `google.protobuf.Value`. */
-function valueField(field: number, value: Json): Buffer {
+function valueField(field: number, value: Json, depth: number): Buffer {
   if (value === null) return message(field, varint(1, 0))
   switch (typeof value) {
     case 'number':
@@ -38,9 +54,15 @@ function valueField(field: number, value: Json): Buffer {
       return message(field, varint(4, value ? 1 : 0))
     default:
       return Array.isArray(value)
-        ? message(field, message(6, ...value.map(item => valueField(1, item))))
-        : message(field, struct(5, value as JsonObject))
+        ? message(field, listField(6, value, depth))
+        : message(field, structField(5, value as JsonObject, depth))
   }
+}
+
+/** `google.protobuf.ListValue`. */
+function listField(field: number, values: readonly Json[], depth: number): Buffer {
+  if (depth > DEEPEST_STRUCT) throw new RangeError('too deep')
+  return message(field, ...values.map(item => valueField(1, item, depth + 1)))
 }
 
 function double(field: number, value: number): Buffer {

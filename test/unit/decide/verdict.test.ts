@@ -324,6 +324,23 @@ describe('dynamic_metadata', () => {
     malformed({ allowed: true, dynamic_metadata: value })
     malformed({ allowed: false, dynamic_metadata: value })
   })
+
+  const nested = (depth: number): unknown =>
+    depth === 0 ? 'x' : depth % 2 ? { a: nested(depth - 1) } : [nested(depth - 1)]
+
+  it('may be nested 32 deep, and is an error deeper: Envoy could not read the answer', () => {
+    expect(allowed({ dynamic_metadata: nested(31) }).metadata).toEqual(nested(31))
+    malformed({ allowed: true, dynamic_metadata: nested(33) })
+    malformed({ allowed: false, dynamic_metadata: nested(33) })
+  })
+
+  it.each([{ a: Number.POSITIVE_INFINITY }, { a: [Number.NaN] }, { a: '\ud800' }, { '\udc00': 1 }])(
+    'is an error as %o, which has no place in an answer',
+    value => {
+      malformed({ allowed: true, dynamic_metadata: value })
+      malformed({ allowed: false, dynamic_metadata: value })
+    },
+  )
 })
 
 describe('keys that do not bear on the outcome', () => {
@@ -410,7 +427,7 @@ function deservesAllow(value: unknown): boolean {
 }
 
 function headerName(name: string): boolean {
-  const seen = name.toLowerCase().replaceAll('_', '-')
+  const seen = name.toLowerCase().replace(/[^a-z0-9]/g, '-')
   return (
     /^[\w!#$%&'*+.^`|~-]+$/.test(name) &&
     seen !== 'host' &&
