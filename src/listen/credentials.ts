@@ -1,5 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { createSecureContext } from 'node:tls'
 import { ServerCredentials } from '@grpc/grpc-js'
 import { Unusable } from '../unusable.ts'
 
@@ -18,12 +19,23 @@ export function readCredentials(tls: TlsSettings | undefined): ServerCredentials
   const [leaf] = certificates('cert', tls.cert, cert)
   if (!leaf?.checkPrivateKey(privateKey(tls.key, key)))
     throw new Unusable(`listen.tls: the key ${tls.key} is not that of the certificate ${tls.cert}`)
+  assertAccepted(tls, { cert, key })
   if (tls.client_ca === undefined)
     return ServerCredentials.createSsl(null, [{ private_key: key, cert_chain: cert }], false)
   const clientCa = readPem('client_ca', tls.client_ca)
   // OpenSSL takes a file without certificates for an empty list of authorities, and then refuses every client.
   certificates('client_ca', tls.client_ca, clientCa)
   return ServerCredentials.createSsl(clientCa, [{ private_key: key, cert_chain: cert }], true)
+}
+
+/** OpenSSL has its own rules, such as the shortest key; otherwise one would hear of them as an address that cannot be bound. */
+function assertAccepted(tls: TlsSettings, pair: { cert: Buffer; key: Buffer }): void {
+  try {
+    createSecureContext(pair)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new Unusable(`listen.tls: ${tls.cert} and ${tls.key} cannot be used (${code})`)
+  }
 }
 
 function readPem(name: string, file: string): Buffer {

@@ -44,50 +44,61 @@ const TOO_LATE: DenyReply = {
 
 type Call = Pick<ServerUnaryCall<Buffer, Buffer>, 'request' | 'getDeadline' | 'cancelled' | 'on'>
 
+export interface ExtAuthz {
+  readonly service: UntypedServiceImplementation
+  /** When every check that was begun has ended, with its record; those that were cut or answered for as well. */
+  ended(): Promise<unknown>
+}
+
 /** The bridge from gRPC to `check`: answers every call exactly once, and never with a gRPC error. */
-export function extAuthz(deps: {
-  check: Check
-  checkTimeout: number
-  clock: Clock
-  log: Log
-}): UntypedServiceImplementation {
+export function extAuthz(deps: { check: Check; checkTimeout: number; clock: Clock; log: Log }): ExtAuthz {
   const { check, checkTimeout, clock, log } = deps
+  const running = new Set<Promise<Reply>>()
+  /** A log that cannot be written (a full disk) must not become a gRPC error, nor end the process from a timer. */
+  const tell = (fields: () => object, message: string) => {
+    try {
+      log.error(fields(), message)
+    } catch {}
+  }
   const fault = (error: unknown) =>
-    log.error(
-      { error: error instanceof Error ? error.name : typeof error },
+    tell(
+      () => ({ error: error instanceof Error ? error.name : typeof error }),
       'an answer could not be made; refused',
     )
 
-  return {
-    Check(call: Call, done: sendUnaryData<Buffer>) {
-      const deadline = deadlineOf(call, checkTimeout, clock)
-      let answered = false
-      const send = (bytes: Buffer) => {
-        if (answered) return
-        answered = true
-        deadline.clear()
-        done(null, bytes)
+  return { service: { Check: answerCall }, ended: () => Promise.allSettled(running) }
+
+  function answerCall(call: Call, done: sendUnaryData<Buffer>): void {
+    const deadline = deadlineOf(call, checkTimeout, clock)
+    let answered = false
+    const send = (bytes: Buffer) => {
+      if (answered) return
+      answered = true
+      deadline.clear()
+      done(null, bytes)
+    }
+    const answer = (reply: Reply) => send(encodeCheckResponse(reply, fault))
+    const failed = (error: unknown) => {
+      fault(error)
+      send(PREPARED_REFUSAL)
+    }
+    try {
+      const reply = check(() => decodeCheckRequest(call.request), deadline)
+      if (!(reply instanceof Promise)) {
+        answer(reply)
+        return
       }
-      const answer = (reply: Reply) => send(encodeCheckResponse(reply, fault))
-      const failed = (error: unknown) => {
-        fault(error)
-        send(PREPARED_REFUSAL)
-      }
-      try {
-        const reply = check(() => decodeCheckRequest(call.request), deadline)
-        if (!(reply instanceof Promise)) {
-          answer(reply)
-          return
-        }
-        deadline.whenOver(() => {
-          log.error({}, 'a check did not end at its deadline; refused without a record')
-          answer(TOO_LATE)
-        })
-        reply.then(answer, failed)
-      } catch (error) {
-        failed(error)
-      }
-    },
+      deadline.whenOver(() => {
+        tell(() => ({}), 'a check did not end at its deadline; refused without a record')
+        answer(TOO_LATE)
+      })
+      reply.then(answer, failed)
+      const forget = () => running.delete(reply)
+      running.add(reply)
+      reply.then(forget, forget)
+    } catch (error) {
+      failed(error)
+    }
   }
 }
 
@@ -100,6 +111,8 @@ interface CallDeadline extends Deadline {
 function deadlineOf(call: Call, checkTimeout: number, clock: Clock): CallDeadline {
   const at = Math.min(clock() + checkTimeout, Number(call.getDeadline()) - RESERVE_MS)
   const timers: NodeJS.Timeout[] = []
+  // Node prints a warning of a negative one, which a grpc-timeout under the reserve gives.
+  const after = (ms: number, then: () => void) => timers.push(setTimeout(then, Math.max(0, ms)))
   let controller: AbortController | undefined
   return {
     at,
@@ -107,14 +120,14 @@ function deadlineOf(call: Call, checkTimeout: number, clock: Clock): CallDeadlin
       if (!controller) {
         const made = new AbortController()
         controller = made
-        timers.push(setTimeout(() => made.abort(new Denied('deadline')), at - clock()))
+        after(at - clock(), () => made.abort(new Denied('deadline')))
         if (call.cancelled) made.abort(new Denied('cancelled'))
         else call.on('cancelled', () => made.abort(new Denied('cancelled')))
       }
       return controller.signal
     },
     whenOver(late) {
-      timers.push(setTimeout(late, at - clock() + PATIENCE_MS))
+      after(at - clock() + PATIENCE_MS, late)
     },
     clear: () => timers.forEach(clearTimeout),
   }

@@ -1,4 +1,4 @@
-import { Server, type ServerCredentials } from '@grpc/grpc-js'
+import { Server, type ServerCredentials, setLogger } from '@grpc/grpc-js'
 import type { Check, Clock, Log } from '../types.ts'
 import { Unusable } from '../unusable.ts'
 import { readCredentials, type TlsSettings } from './credentials.ts'
@@ -31,6 +31,8 @@ export async function createGrpcServer(
   settings: GrpcSettings,
   deps: { check: Check; clock: Clock; log: Log },
 ): Promise<GrpcServer> {
+  // Its errors reach us as values; printed beside our log they would be a second message, and no JSON.
+  setLogger({ error() {}, info: console.error, debug: console.error })
   const server = new Server({
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': MOST_RECEIVED,
@@ -38,7 +40,8 @@ export async function createGrpcServer(
     'grpc.max_connection_age_grace_ms': CONNECTIONS_MS,
     'grpc.keepalive_time_ms': 30_000,
   })
-  server.addService(definition, extAuthz({ ...deps, checkTimeout: settings.check_timeout }))
+  const { service, ended } = extAuthz({ ...deps, checkTimeout: settings.check_timeout })
+  server.addService(definition, service)
   const health = addHealth(server)
   const credentials = readCredentials(settings.tls)
   await freeSocket(settings.grpc)
@@ -49,9 +52,13 @@ export async function createGrpcServer(
     address,
     serving: is => health.serving(is && !leaving),
     drain: () =>
-      drain(server, () => {
-        leaving = true
-        health.serving(false)
+      drain(server, {
+        address,
+        leaving() {
+          leaving = true
+          health.serving(false)
+        },
+        ended,
       }),
   }
 }

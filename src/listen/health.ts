@@ -7,8 +7,12 @@ export function addHealth(server: Server): { serving(is: boolean): void } {
   const names = ['', AUTHORIZATION]
   const health = new HealthImplementation(Object.fromEntries(names.map(name => [name, 'NOT_SERVING'])))
   health.addToServer(server)
+  let told = false
   return {
     serving(is) {
+      // Every status that is set goes to every Watch, also the one that it has.
+      if (is === told) return
+      told = is
       for (const name of names) health.setStatus(name, is ? 'SERVING' : 'NOT_SERVING')
     },
   }

@@ -6,15 +6,23 @@ import { Unusable } from '../unusable.ts'
 export async function freeSocket(address: string): Promise<void> {
   if (!address.startsWith('unix:')) return
   const path = address.slice('unix:'.length)
-  const found = lstatSync(path, { throwIfNoEntry: false })
+  const found = usable(path, () => lstatSync(path, { throwIfNoEntry: false }))
   if (!found) return
   if (!found.isSocket())
     throw new Unusable(`listen.grpc: ${path} exists and is not a socket; remove it, or name another path`)
   const answer = await probe(path)
-  if (answer === 'ECONNREFUSED') unlinkSync(path)
+  if (answer === 'ECONNREFUSED') usable(path, () => unlinkSync(path))
   else if (answer === undefined)
     throw new Unusable(`listen.grpc: another process is listening on ${path}; end it, or name another path`)
   else throw new Unusable(`listen.grpc: ${path} is a socket of another process (${answer})`)
+}
+
+function usable<T>(path: string, act: () => T): T {
+  try {
+    return act()
+  } catch (error) {
+    throw new Unusable(`listen.grpc: ${path} cannot be used (${(error as NodeJS.ErrnoException).code})`)
+  }
 }
 
 /** The code of the error on connecting; undefined where somebody answers. */

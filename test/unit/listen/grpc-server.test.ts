@@ -1,0 +1,295 @@
+import { once } from 'node:events'
+import { existsSync, linkSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { credentials, status } from '@grpc/grpc-js'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { asDenied, Denied, REASONS } from '../../../src/denied.ts'
+import { createGrpcServer, type GrpcServer, type GrpcSettings } from '../../../src/listen/grpc-server.ts'
+import type { Check, Deadline, Reply } from '../../../src/types.ts'
+import { Unusable } from '../../../src/unusable.ts'
+import { allowed, type Caller, caller, keptLog, REQUEST, refused, stop } from './callers.ts'
+import { type Certificate, certificatesIn } from './certificates.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'grpc-'))
+const path = (name: string) => join(folder, name)
+const open: { servers: GrpcServer[]; callers: Caller[] } = { servers: [], callers: [] }
+afterEach(async () => {
+  for (const each of open.callers.splice(0)) each.close()
+  for (const server of open.servers.splice(0)) await stop(server)
+  vi.restoreAllMocks()
+})
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+async function started(
+  check: unknown = () => allowed,
+  settings: Partial<GrpcSettings> = {},
+): Promise<string> {
+  const server = await createGrpcServer(
+    { grpc: '127.0.0.1:0', check_timeout: 60_000, ...settings },
+    { check: check as Check, clock: Date.now, log: keptLog() },
+  )
+  open.servers.push(server)
+  return server.address
+}
+
+function calling(address: string, as = credentials.createInsecure()): Caller {
+  const made = caller(address, as)
+  open.callers.push(made)
+  return made
+}
+
+async function refusal(settings: Partial<GrpcSettings>): Promise<string> {
+  const error = await started(undefined, settings).catch((thrown: unknown) => thrown)
+  expect(error).toBeInstanceOf(Unusable)
+  return (error as Unusable).message
+}
+
+describe('a call', () => {
+  it.each<[string, () => string, RegExp]>([
+    ['TCP', () => '127.0.0.1:0', /^127\.0\.0\.1:[1-9]\d+$/],
+    ['a host by its name', () => 'localhost:0', /^localhost:[1-9]\d+$/],
+    ['a Unix socket', () => `unix:${path('call')}`, /^unix:.*\/call$/],
+  ])('over %s is answered at the address that is told', async (_, grpc, told) => {
+    const address = await started((read: Parameters<Check>[0]) => refused(read().path === '/' ? 418 : 500), {
+      grpc: grpc(),
+    })
+    expect(address).toMatch(told)
+    expect(await calling(address).check()).toMatchObject({ code: 7, status: 418 })
+  })
+
+  it.each<[string, unknown, object]>([
+    ['allows', () => allowed, { code: 0 }],
+    ['allows after a while', async () => allowed, { code: 0 }],
+    ['throws', raise, { code: 7, status: 500 }],
+    ['rejects', async () => raise(), { code: 7, status: 500 }],
+    ['returns nothing', () => undefined, { code: 7, status: 500 }],
+    ['throws a refusal', () => raise(new Denied('policy_denied')), { code: 7, status: 500 }],
+  ])('is answered without a gRPC error where the check %s', async (_, check, expected) => {
+    expect(await calling(await started(check)).check()).toMatchObject(expected)
+  })
+
+  it('is answered without a gRPC error where the check never ends', async () => {
+    const reply = Promise.withResolvers<Reply>()
+    const envoy = calling(await started(() => reply.promise, { check_timeout: 20 }))
+    expect(await envoy.check()).toMatchObject({ code: 7, status: 503, body: '{"error":"deadline"}' })
+    reply.resolve(allowed)
+    expect(await envoy.health('')).toBe('NOT_SERVING')
+  })
+
+  it('brings how long Envoy waits', async () => {
+    const left: number[] = []
+    const address = await started((_: unknown, { at }: Deadline) => {
+      left.push(at - Date.now())
+      return allowed
+    })
+    await calling(address).check(REQUEST, { deadline: Date.now() + 30_000 })
+    await calling(address).check(REQUEST)
+    expect(left[0]).toBeLessThan(30_000)
+    expect(left[1]).toBeGreaterThan(30_000)
+  })
+
+  it('that Envoy cancels stops its check, which may still end', async () => {
+    const ended = Promise.withResolvers<unknown>()
+    let begun: () => void = () => undefined
+    const address = await started(async (_: unknown, deadline: Deadline): Promise<Reply> => {
+      const signal = deadline.signal()
+      await new Promise(resolve => {
+        signal.addEventListener('abort', resolve)
+        begun()
+      })
+      ended.resolve(signal.reason)
+      return refused(503, 'cancelled')
+    })
+    const envoy = calling(address)
+    const call = envoy.check(REQUEST, {
+      begun: call => {
+        begun = () => call.cancel()
+      },
+    })
+    await expect(call).rejects.toMatchObject({ code: status.CANCELLED })
+    expect(await ended.promise).toEqual(new Denied('cancelled'))
+    expect(await envoy.health('')).toBe('NOT_SERVING')
+  })
+
+  it('that cannot be decoded is refused by the check', async () => {
+    const envoy = calling(await started(deciding))
+    expect(await envoy.check(Buffer.from('garbage'))).toMatchObject({
+      status: 400,
+      body: 'request_malformed',
+    })
+    expect(await envoy.check(Buffer.alloc(0))).toMatchObject({ status: 400, body: 'request_malformed' })
+  })
+
+  it.each([
+    ['4 MiB', 4 * 1024 * 1024, 'request_malformed'],
+    ['4 MiB and a byte', 4 * 1024 * 1024 + 1, 'request_too_large'],
+    ['20 MiB', 20 * 1024 * 1024, 'request_too_large'],
+  ])('of %s is refused by the check, and is no gRPC error', async (_, bytes, reason) => {
+    const envoy = calling(await started(deciding))
+    expect(await envoy.check(Buffer.alloc(bytes))).toMatchObject({ status: 400, body: reason })
+    expect(await envoy.check()).toMatchObject({ code: 0 })
+  })
+
+  it('is answered after somebody sent what is no HTTP/2', async () => {
+    const address = await started()
+    const envoy = calling(address)
+    await envoy.check()
+    for (const garbage of [
+      'GET / HTTP/1.1\r\n\r\n',
+      `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${'\xff'.repeat(100)}`,
+    ]) {
+      const socket = connect(Number(address.split(':')[1]), '127.0.0.1').on('error', () => undefined)
+      socket.end(garbage, 'latin1')
+      await once(socket.resume(), 'close')
+    }
+    expect(await envoy.check()).toMatchObject({ code: 0 })
+    expect(await calling(address).check()).toMatchObject({ code: 0 })
+  })
+
+  /** A check that reads its request, and says what is wrong with it. */
+  function deciding(read: Parameters<Check>[0]): Reply {
+    try {
+      read()
+      return allowed
+    } catch (error) {
+      const { reason } = asDenied(error)
+      return { ...refused(REASONS[reason], reason), body: reason }
+    }
+  }
+})
+
+function raise(error: unknown = new Error('secret')): never {
+  throw error
+}
+
+describe('an address', () => {
+  it('that is in use is refused by the name of its setting, and in one message', async () => {
+    const printed = vi.spyOn(console, 'error')
+    const address = await started()
+    expect(await refusal({ grpc: address })).toMatch(/^listen\.grpc: .*EADDRINUSE/)
+    expect(await refusal({ grpc: address })).toContain(address)
+    expect(printed).not.toHaveBeenCalled()
+  })
+
+  it('that is not of this machine is refused', async () => {
+    expect(await refusal({ grpc: '192.0.2.1:0' })).toMatch(
+      /^listen\.grpc: .*192\.0\.2\.1:0 \(EADDRNOTAVAIL\)/,
+    )
+  })
+
+  it('in a folder that is not there is refused', async () => {
+    expect(await refusal({ grpc: `unix:${path('absent/socket')}` })).toMatch(
+      /^listen\.grpc: .*absent\/socket \(E[A-Z]+\)/,
+    )
+  })
+
+  it('may be one of IPv6, in brackets', async () => {
+    const outcome = await started(undefined, { grpc: '[::1]:0' }).catch((error: Error) => error.message)
+    // Not every machine has IPv6; but none may look for a host of that name.
+    expect(outcome).toMatch(/^\[::1\]:[1-9]\d+$|EADDRNOTAVAIL|EAFNOSUPPORT/)
+  })
+
+  it('that is a socket which nobody listens on any more is taken', async () => {
+    const stale = createServer().listen(path('stale'))
+    await once(stale, 'listening')
+    // Under another name it outlives its server, as that of a killed process does.
+    linkSync(path('stale'), path('taken'))
+    await new Promise(resolve => stale.close(resolve))
+    const grpc = `unix:${path('taken')}`
+    expect(await started(undefined, { grpc })).toBe(grpc)
+    expect(await calling(grpc).check()).toMatchObject({ code: 0 })
+  })
+
+  it('that is a socket of a process that listens is left to it', async () => {
+    const grpc = `unix:${path('live')}`
+    await started(undefined, { grpc })
+    expect(await refusal({ grpc })).toMatch(/^listen\.grpc: another process is listening/)
+    expect(await calling(grpc).check()).toMatchObject({ code: 0 })
+  })
+
+  it('that is a file is left as it is', async () => {
+    writeFileSync(path('file'), 'text')
+    expect(await refusal({ grpc: `unix:${path('file')}` })).toMatch(/^listen\.grpc: .*not a socket/)
+    expect(existsSync(path('file'))).toBe(true)
+  })
+
+  it('that is a socket is gone after the end', async () => {
+    const grpc = `unix:${path('ended')}`
+    await started(undefined, { grpc })
+    expect(existsSync(path('ended'))).toBe(true)
+    await stop(open.servers.pop() as GrpcServer)
+    expect(existsSync(path('ended'))).toBe(false)
+  })
+})
+
+describe('TLS', () => {
+  const make = certificatesIn(folder)
+  let ca: Certificate
+  let between: Certificate
+  let server: Certificate
+  let envoy: Certificate
+  let strange: Certificate
+  beforeAll(() => {
+    ca = make.authority('ca')
+    between = make.authority('between', 'ca')
+    server = make.leaf('server', 'between')
+    envoy = make.leaf('envoy', 'ca')
+    make.authority('strange-ca')
+    strange = make.leaf('strange', 'strange-ca')
+    make.write('chain', Buffer.concat([server.pem, between.pem]))
+  })
+  const one = () => ({ cert: path('chain'), key: server.key })
+  const both = () => ({ ...one(), client_ca: ca.crt })
+  const without = () => credentials.createSsl(ca.pem)
+  const as = ({ keyPem, pem }: Certificate) => credentials.createSsl(ca.pem, keyPem, pem)
+
+  it.each<[string, () => Partial<GrpcSettings>]>([
+    ['TCP', () => ({})],
+    ['a Unix socket', () => ({ grpc: `unix:${path('tls')}` })],
+  ])('answers who trusts its CA, by its whole chain, over %s', async (_, settings) => {
+    const address = await started(undefined, { ...settings(), tls: one() })
+    expect(await calling(address, without()).check()).toMatchObject({ code: 0 })
+  })
+
+  it.each<[string, () => Certificate]>([
+    ['of its CA', () => envoy],
+    ['of a CA below it', () => chained(make.leaf('below', 'between'))],
+  ])('with client_ca answers who shows a certificate %s', async (_, shown) => {
+    const address = await started(undefined, { tls: both() })
+    const client = calling(address, as(shown()))
+    expect(await client.check()).toMatchObject({ code: 0 })
+    expect(await client.health('')).toBe('NOT_SERVING')
+  })
+
+  it.each<[string, () => ReturnType<typeof without>]>([
+    ['no certificate', without],
+    ['the certificate of another CA', () => as(strange)],
+    ['a certificate that signed itself', () => as(make.leaf('self'))],
+    ['no TLS', credentials.createInsecure],
+  ])('with client_ca asks no check, and tells no health, for who shows %s', async (_, shown) => {
+    const check = vi.fn(() => allowed)
+    const client = calling(await started(check, { tls: both() }), shown())
+    await expect(client.check()).rejects.toMatchObject({ code: status.UNAVAILABLE })
+    await expect(client.health('')).rejects.toMatchObject({ code: status.UNAVAILABLE })
+    expect(check).not.toHaveBeenCalled()
+  })
+
+  it.each<[string, () => NonNullable<GrpcSettings['tls']>, RegExp]>([
+    ['a key of another certificate', () => ({ ...one(), key: envoy.key }), /^listen\.tls: .*envoy\.key/],
+    ['no such file', () => ({ ...one(), cert: path('absent') }), /^listen\.tls\.cert: .*absent \(ENOENT\)/],
+    [
+      'a CA that is none',
+      () => ({ ...one(), client_ca: server.key }),
+      /^listen\.tls\.client_ca: .*server\.key/,
+    ],
+  ])('does not begin with %s, and takes no address', async (_, tls, message) => {
+    expect(await refusal({ grpc: `unix:${path('broken')}`, tls: tls() })).toMatch(message)
+    expect(existsSync(path('broken'))).toBe(false)
+  })
+
+  function chained({ crt, key, keyPem, pem }: Certificate): Certificate {
+    return { crt, key, keyPem, pem: Buffer.concat([pem, between.pem]) }
+  }
+})
