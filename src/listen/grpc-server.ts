@@ -12,6 +12,12 @@ const MOST_RECEIVED = 64 * 1024 * 1024
 /** Envoy keeps a connection as long as it may: this spreads them anew over instances that came later. */
 const CONNECTION_AGE_MS = 30 * 60_000
 
+/**
+ * Envoy resets a stream for every client that leaves. Node takes over 1,000 at once, and over 33 a second after that, for an attack and
+ * drops the connection with everyone's checks on it. The peer is Envoy, which has limits of its own for its clients.
+ */
+const RESETS = { streamResetBurst: 1_000_000, streamResetRate: 100_000 }
+
 export interface GrpcSettings {
   readonly grpc: string
   readonly check_timeout: number
@@ -40,6 +46,8 @@ export async function createGrpcServer(
     'grpc.max_connection_age_grace_ms': CONNECTIONS_MS,
     'grpc.keepalive_time_ms': 30_000,
   })
+  // grpc-js has no option for it, and hands these on to node:http2.
+  Object.assign((server as unknown as { commonServerOptions: object }).commonServerOptions, RESETS)
   const { service, ended } = extAuthz({ ...deps, checkTimeout: settings.check_timeout })
   server.addService(definition, service)
   const health = addHealth(server)

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { existsSync, linkSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect as connectHttp2, constants } from 'node:http2'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,6 +13,7 @@ import { Unusable } from '../../../src/unusable.ts'
 import { allowed, type Caller, caller, keptLog, REQUEST, refused, stop } from './callers.ts'
 import { type Certificate, certificatesIn } from './certificates.ts'
 
+const PATH = '/envoy.service.auth.v3.Authorization/Check'
 const folder = mkdtempSync(join(tmpdir(), 'grpc-'))
 const path = (name: string) => join(folder, name)
 const open: { servers: GrpcServer[]; callers: Caller[] } = { servers: [], callers: [] }
@@ -68,6 +70,32 @@ describe('a call', () => {
     ['throws a refusal', () => raise(new Denied('policy_denied')), { code: 7, status: 500 }],
   ])('is answered without a gRPC error where the check %s', async (_, check, expected) => {
     expect(await calling(await started(check)).check()).toMatchObject(expected)
+  })
+
+  it('is answered although thousands beside it on its connection are reset', async () => {
+    const reply = Promise.withResolvers<Reply>()
+    const address = await started(() => reply.promise)
+    const session = connectHttp2(`http://${address}`)
+    let gone = 'is there'
+    session.on('goaway', code => {
+      gone = `GOAWAY ${code}`
+    })
+    const begin = () =>
+      session
+        .request({ ':method': 'POST', ':path': PATH, 'content-type': 'application/grpc', te: 'trailers' })
+        .on('error', () => undefined)
+    const bystander = begin()
+    for (let batch = 0; batch < 30; batch++) {
+      const resets = Array.from({ length: 100 }, begin)
+      const closed = resets.map(stream => once(stream, 'close'))
+      for (const stream of resets) stream.close(constants.NGHTTP2_CANCEL)
+      await Promise.all(closed)
+    }
+    await new Promise(resolve => session.ping(resolve))
+    expect(gone).toBe('is there')
+    expect(bystander.destroyed).toBe(false)
+    session.destroy()
+    reply.resolve(allowed)
   })
 
   it('is answered without a gRPC error where the check never ends', async () => {
