@@ -1,15 +1,14 @@
-import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { parse, stringify } from 'yaml'
 import type { Edits } from '../../deploy/demo/parts.ts'
+import { certificatesIn } from '../unit/listen/certificates.ts'
 import { echo, type Stack, startStack } from './stack.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'agent-authz-transports-'))
 const socket = join(folder, 'authz.sock')
-const file = (name: string) => join(folder, name)
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 /** As much of Envoy's configuration as is changed here. */
@@ -44,15 +43,6 @@ const changed = (change: (filter: Filter['typed_config'], cluster: Cluster) => v
   return stringify(config)
 }
 
-function certificate(name: string, alternative: string): void {
-  const args = [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1'],
-    ...['-subj', `/CN=${name}`, '-addext', `subjectAltName=${alternative}`],
-    ...['-keyout', file(`${name}.key`), '-out', file(`${name}.crt`)],
-  ]
-  execFileSync('openssl', args, { stdio: 'pipe' })
-}
-
 const TRANSPORTS: [name: string, edits: () => Edits][] = [
   [
     'a Unix socket',
@@ -69,15 +59,11 @@ const TRANSPORTS: [name: string, edits: () => Edits][] = [
   [
     'TLS with certificates of both',
     () => {
-      certificate('authz', 'DNS:authz.example.com')
-      certificate('envoy', 'DNS:envoy.example.com')
+      const { leaf } = certificatesIn(folder)
+      const [authz, envoy] = [leaf('authz'), leaf('envoy')]
       return {
         service: config => {
-          config.listen.tls = {
-            cert: file('authz.crt'),
-            key: file('authz.key'),
-            client_ca: file('envoy.crt'),
-          }
+          config.listen.tls = { cert: authz.crt, key: authz.key, client_ca: envoy.crt }
         },
         envoy: changed((_, cluster) => {
           cluster.transport_socket = {
@@ -88,12 +74,12 @@ const TRANSPORTS: [name: string, edits: () => Edits][] = [
               common_tls_context: {
                 tls_certificates: [
                   {
-                    certificate_chain: { filename: file('envoy.crt') },
-                    private_key: { filename: file('envoy.key') },
+                    certificate_chain: { filename: envoy.crt },
+                    private_key: { filename: envoy.key },
                   },
                 ],
                 validation_context: {
-                  trusted_ca: { filename: file('authz.crt') },
+                  trusted_ca: { filename: authz.crt },
                   match_typed_subject_alt_names: [
                     { san_type: 'DNS', matcher: { exact: 'authz.example.com' } },
                   ],
