@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { unwatchFile, watchFile } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import packageJson from '../package.json' with { type: 'json' }
 import { createCheck } from './check.ts'
@@ -13,12 +12,12 @@ import { createMetrics, createRecord, type Metrics, type RecordRoom } from './re
 import { respond } from './respond/respond.ts'
 import type { Check, Clock, Log } from './types.ts'
 import { Unusable } from './unusable.ts'
+import { watchedFile } from './watched-file.ts'
 
 export const VERSION = packageJson.version
 
 /** How long the last lines of the decision log may take at the end. */
 const LOG_PATIENCE_MS = 5_000
-const CONFIG_POLL_MS = 500
 const READINESS_POLL_MS = 250
 
 export interface Service {
@@ -32,23 +31,34 @@ export interface Service {
   stop(): Promise<void>
 }
 
-/** The whole service by its configuration file. Unusable when something local cannot be loaded. */
+/** The whole service by its configuration file. Unusable, with nothing left behind, when something local cannot be loaded. */
 export async function startService(file: string, log: Log): Promise<Service> {
   const clock = createClock()
   const metrics = createMetrics(VERSION)
+  const watched = watchedFile(file)
   let config = readConfig(file)
+  const { listen: listening } = config
   let record = createRecord(config.decision_log, { clock, log, metrics })
+  metrics.pendingLogBytes(() => record.pendingBytes())
   // In-flight checks of a configuration that was replaced write to the log that is open now.
   const currentRecord: Pick<RecordRoom, 'hasRoom' | 'record'> = {
     hasRoom: () => record.hasRoom(),
     record: (trail, reply) => record.record(trail, reply),
   }
-  let engine = await createEngine(config, { clock, log, metrics, record: currentRecord })
+  /** Logs of configurations before, with lines that a slow disk has not taken yet. */
+  const unwritten = new Set<RecordRoom>()
+  let engine = await createEngine(config, { clock, log, metrics, record: currentRecord }).catch(
+    async (error: unknown) => {
+      await record.close(0)
+      throw error
+    },
+  )
   let configurationError: string | undefined
   metrics.configurationLoaded('ok')
 
-  let stopping = false
+  let ending: Promise<void> | undefined
   const readiness = () => {
+    const stopping = ending !== undefined
     const issuers = engine.identify.status()
     const ready =
       !stopping &&
@@ -57,42 +67,50 @@ export async function startService(file: string, log: Log): Promise<Service> {
     const configuration = configurationError ?? null
     return { ready, detail: { ready, stopping, configuration, policy: engine.decide.status(), issuers } }
   }
-  const listen = await createListen(config.listen, {
+  const listen = await createListen(listening, {
     check: (read, deadline) => engine.check(read, deadline),
     log,
     clock,
     metrics: metrics.page,
     readiness,
+  }).catch(async (error: unknown) => {
+    engine.close()
+    await record.close(0)
+    throw error
   })
   const health = setInterval(() => listen.serving(readiness().ready), READINESS_POLL_MS)
   listen.serving(readiness().ready)
 
   let reloading = Promise.resolve()
-  const reload = () => {
-    reloading = reloading.then(replaceConfiguration).catch((error: unknown) => {
-      if (!(error instanceof Unusable)) throw error
-      configurationError = 'the configuration file is not usable; the one before stays in force'
-      metrics.configurationLoaded('error')
-      log.error({ file }, `${error.message}\nthe configuration before stays in force`)
-    })
-    return reloading
-  }
-  watchFile(file, { interval: CONFIG_POLL_MS }, () => void reload())
-
+  let asked: Promise<void> | undefined
+  watched.onChange(() => void reload())
   return {
     grpc: listen.grpc,
     admin: listen.admin,
     reload,
     reopen: () => record.reopen(),
-    async stop() {
-      stopping = true
-      unwatchFile(file)
-      clearInterval(health)
-      await reloading
-      await listen.drain()
-      engine.close()
-      await record.close(LOG_PATIENCE_MS)
+    stop: () => {
+      ending ??= stop()
+      return ending
     },
+  }
+
+  /** Never rejects. However often it is asked, one reload runs and at most one waits for it. */
+  function reload(): Promise<void> {
+    asked ??= reloading.then(async () => {
+      asked = undefined
+      // A log that were opened now would not be waited for.
+      if (ending === undefined) await replaceConfiguration().catch(refused)
+    })
+    reloading = asked
+    return reloading
+  }
+
+  function refused(error: unknown): void {
+    configurationError = 'the configuration file is not usable; the one before stays in force'
+    metrics.configurationLoaded('error')
+    const why = error instanceof Unusable ? error.message : `a fault inside: ${(error as Error)?.name}`
+    log.error({ file }, `${why}\nthe configuration before stays in force`)
   }
 
   async function replaceConfiguration(): Promise<void> {
@@ -106,11 +124,11 @@ export async function startService(file: string, log: Log): Promise<Service> {
       { clock, log, metrics, record: currentRecord },
       { config, ...engine },
     ).catch(async (error: unknown) => {
-      if (nextRecord !== record) await nextRecord.close(LOG_PATIENCE_MS)
+      if (nextRecord !== record) await nextRecord.close(0)
       throw error
     })
     record = nextRecord
-    if (!isDeepStrictEqual(next.listen, config.listen))
+    if (!isDeepStrictEqual(next.listen, listening))
       log.warn({ file }, 'listen has changed: this part needs a restart, all others are in force')
     config = next
     configurationError = undefined
@@ -118,7 +136,26 @@ export async function startService(file: string, log: Log): Promise<Service> {
     log.info({ file }, 'the configuration was read again and is in force')
     previous.engine.identify.close()
     if (previous.engine.decide !== engine.decide) previous.engine.decide.close()
-    if (previous.record !== record) await previous.record.close(LOG_PATIENCE_MS)
+    if (previous.record !== record) retire(previous.record)
+  }
+
+  /** Its last lines are written while the new one is in force: a slow disk holds up no reload. */
+  function retire(old: RecordRoom): void {
+    unwritten.add(old)
+    void old.close(LOG_PATIENCE_MS).then(written => written && unwritten.delete(old))
+  }
+
+  async function stop(): Promise<void> {
+    watched.close()
+    clearInterval(health)
+    listen.serving(false)
+    await reloading
+    try {
+      await listen.drain()
+    } finally {
+      engine.close()
+      await Promise.all([record, ...unwritten].map(each => each.close(LOG_PATIENCE_MS)))
+    }
   }
 }
 
@@ -142,15 +179,18 @@ export async function createEngine(
     events: metrics,
     ...(previous && { previous: previous.identify }),
   })
-  const decide =
-    previous && isDeepStrictEqual(previous.config.policy, config.policy)
-      ? previous.decide
-      : await createDecide(config.policy, { clock, log, events: metrics })
-  await identify.start().catch((error: unknown) => {
+  let decide: DecideRoom | undefined
+  try {
+    decide =
+      previous && isDeepStrictEqual(previous.config.policy, config.policy)
+        ? previous.decide
+        : await createDecide(config.policy, { clock, log, events: metrics })
+    await identify.start()
+  } catch (error) {
     identify.close()
-    if (decide !== previous?.decide) decide.close()
+    if (decide !== previous?.decide) decide?.close()
     throw error
-  })
+  }
   const { mode, identity, authorization } = config
   const rooms = { identify: identify.identify, gather, decide: decide.decide, respond, record }
   return {

@@ -41,11 +41,12 @@ export function createCheck(
       const request = read()
       trail.request = request
       trail.route = routeSettings(defaults, request.contextExtensions)
-      const entered = clock()
+      request.assertJudgeable()
+      enter(trail, 'identify')
       const identity = identify(request, trail.route, deadline)
-      if (!(identity instanceof Promise)) return settle(trail, request, identity, entered, deadline)
+      if (!(identity instanceof Promise)) return settle(trail, request, identity, deadline)
       return identity.then(
-        known => settle(trail, request, known, entered, deadline),
+        known => settle(trail, request, known, deadline),
         thrown => refuse(trail, thrown),
       )
     } catch (thrown) {
@@ -57,7 +58,6 @@ export function createCheck(
     trail: Trail,
     request: HeldRequest,
     identity: Identity | undefined,
-    entered: number,
     deadline: Deadline,
   ): Reply {
     try {
@@ -65,12 +65,11 @@ export function createCheck(
         trail.identity = identity
         insistOnAgent(identity, trail.route)
       }
-      const identified = lap(trail, 'identify', entered)
-      const context = gather(request, identity, identified)
-      const gathered = lap(trail, 'gather', identified)
+      const context = gather(request, identity, enter(trail, 'gather'))
+      enter(trail, 'decide')
       const decision = decide(context)
       // A late allow is no allow: Envoy has stopped waiting, and what was true may no longer be.
-      if (lap(trail, 'decide', gathered) > deadline.at) throw new Denied('deadline')
+      if (enter(trail, 'respond') > deadline.at) throw new Denied('deadline')
       trail.decision = decision
       return answer(trail)
     } catch (thrown) {
@@ -83,6 +82,8 @@ export function createCheck(
     // Frames only: the message of a foreign error may quote what it choked on.
     if (denied.cause instanceof Error)
       log.error({ decision_id: trail.decisionId, at: frames(denied.cause) }, 'a check failed inside')
+    if (trail.entered) trail.refusedIn = trail.entered.stage
+    enter(trail, 'respond')
     trail.decision = refusal(denied)
     return answer(trail)
   }
@@ -90,18 +91,23 @@ export function createCheck(
   /** No record, no access: where the decision log has no room, the answer is a refusal. */
   function answer(trail: Trail): Reply {
     if (!record.hasRoom()) trail.decision = refusal(new Denied('log_full'))
-    const decided = clock()
     const reply = respond(trail)
-    lap(trail, 'respond', decided)
+    leave(trail, clock())
     record.record(trail, reply)
     return reply
   }
 
-  function lap(trail: Trail, stage: Stage, since: number): number {
+  /** Ends the stage before, and gives the time. */
+  function enter(trail: Trail, stage: Stage): number {
     const now = clock()
-    trail.durations[stage] = Math.round((now - since) * 1000)
+    leave(trail, now)
+    trail.entered = { stage, at: now }
     return now
   }
+}
+
+function leave({ entered, durations }: Trail, now: number): void {
+  if (entered) durations[entered.stage] = Math.round((now - entered.at) * 1000)
 }
 
 function frames(error: Error): string[] {

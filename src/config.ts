@@ -65,10 +65,19 @@ function parse(file: string): unknown {
     return `${place}${(message.split('\n')[0] as string).replace(/ at line \d+, column \d+:?$/, '')}`
   })
   if (problems.length > 0) throw new Unusable([`${file} is not YAML:`, ...problems].join('\n  '))
-  return document.toJS() ?? {}
+  try {
+    const settings: unknown = document.toJS() ?? {}
+    // Refuses what refers to itself.
+    JSON.stringify(settings)
+    return settings
+  } catch (error) {
+    const why = error instanceof ReferenceError ? error.message : 'a part of it refers to itself'
+    throw new Unusable(`${file} cannot be used:\n  ${why}`)
+  }
 }
 
-const REFERENCE = /\$\{(?:(env|file):)?([^}]*)\}/g
+/** An opening alone is found too: it would otherwise stand for itself. */
+const REFERENCE = /\$\{(?:(env|file):([^}]*)\})?/g
 
 /** `${env:NAME}` and `${file:PATH}` in any text, so that secrets need not stand in the file. */
 function references(value: unknown, folder: string, place: string, problems: string[]): unknown {
@@ -106,18 +115,13 @@ function fileText(path: string, place: string, problems: string[]): string {
 type Issue = z.core.$ZodIssue
 
 function describe(issue: Issue): string[] {
-  const place = issue.path.reduce<string>(
-    (text, key) =>
-      typeof key === 'number' ? `${text}[${key}]` : text === '' ? String(key) : `${text}.${String(key)}`,
-    '',
-  )
+  const place = placeOf(issue.path)
   switch (issue.code) {
     case 'unrecognized_keys': {
       const known = keysAt(configSchema() as JsonSchema, issue.path)
-      return issue.keys.map(key => {
-        const hint = `did you mean ${nearest(key, known)}?`
-        return `${place === '' ? key : `${place}.${key}`}: unknown key; ${hint}`
-      })
+      return issue.keys.map(
+        key => `${placeOf([...issue.path, key])}: unknown key; did you mean ${nearest(key, known)}?`,
+      )
     }
     case 'invalid_type':
       return [
@@ -125,12 +129,26 @@ function describe(issue: Issue): string[] {
       ]
     case 'invalid_union': {
       // The branch that went furthest is the one that was meant.
-      const [meant] = [...issue.errors].sort((a, b) => depth(b) - depth(a))
-      return (meant ?? []).flatMap(inner => describe({ ...inner, path: [...issue.path, ...inner.path] }))
+      const [meant = []] = [...issue.errors].sort((a, b) => depth(b) - depth(a))
+      if (depth(meant) === 0) return [`${place}: expected ${issue.errors.flat().map(expected).join(' or ')}`]
+      return meant.flatMap(inner => describe({ ...inner, path: [...issue.path, ...inner.path] }))
     }
     default:
-      return [`${place === '' ? 'configuration' : place}: ${issue.message}`]
+      return [`${place}: ${issue.message}`]
   }
+}
+
+function placeOf(path: readonly PropertyKey[]): string {
+  const place = path.reduce<string>(
+    (text, key) =>
+      typeof key === 'number' ? `${text}[${key}]` : text === '' ? String(key) : `${text}.${String(key)}`,
+    '',
+  )
+  return place === '' ? 'configuration' : place
+}
+
+function expected({ message }: Issue): string {
+  return message.replace(/^Invalid input: expected /, '').replace(/, received \w+$/, '')
 }
 
 function depth(issues: readonly Issue[]): number {

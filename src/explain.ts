@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import { createEngine } from './app.ts'
 import { createClock } from './clock.ts'
 import { readConfig } from './config.ts'
-import { heldRequestFromProtojson } from './listen/listen.ts'
+import { readerFromProtojson } from './listen/listen.ts'
 import { createMetrics } from './record/record.ts'
-import type { Log, Reply, Trail } from './types.ts'
+import type { Identity, Log, Reply, Trail } from './types.ts'
 import { Unusable } from './unusable.ts'
 
 /** A person waits longer than Envoy: keys may have to be fetched first. */
@@ -22,7 +22,7 @@ export interface Explanation {
 export async function explain(configFile: string, requestFile: string, log: Log): Promise<Explanation> {
   const clock = createClock()
   const config = readConfig(configFile)
-  const request = heldRequestFromProtojson(readText(requestFile))
+  const read = readerFromProtojson(readText(requestFile))
   let seen: { trail: Trail; reply: Reply } | undefined
   const record = {
     hasRoom: () => true,
@@ -33,7 +33,7 @@ export async function explain(configFile: string, requestFile: string, log: Log)
   const engine = await createEngine(config, { clock, log, metrics: createMetrics(''), record })
   try {
     const signal = AbortSignal.timeout(PATIENCE_MS)
-    await engine.check(() => request, { at: clock() + PATIENCE_MS, signal: () => signal })
+    await engine.check(read, { at: clock() + PATIENCE_MS, signal: () => signal })
   } finally {
     engine.close()
   }
@@ -49,40 +49,57 @@ function readText(file: string): string {
   }
 }
 
-function tell({ request, route, identity, decision, durations }: Trail, reply: Reply): string {
-  const stages: [string, string][] = [
-    ['request', request ? `${request.method} ${request.host}${request.path}` : 'could not be read'],
-    ['route', `mode ${route.mode}, identity ${route.identity}, authorization ${route.authorization}`],
-    [
-      'identify',
-      identity
-        ? [
-            `issuer ${identity.issuer}`,
-            `agent ${identity.agent ?? 'none'} (${identity.actorSource})`,
-            `for ${identity.delegator ?? 'nobody'}`,
-            `scopes ${identity.scopes.join(' ') || 'none'}`,
-          ].join(', ')
-        : 'no verified token',
-    ],
-    ['gather', durations.gather === undefined ? 'not reached' : 'path, query and body read'],
-    [
-      'decide',
-      decision?.policy
-        ? `${decision.policy.entrypoint} at revision ${decision.policy.revision}`
-        : 'policy not asked',
-    ],
-    ['reason', decision ? [decision.reason, decision.note].filter(Boolean).join(': ') : 'none'],
+type Told = [stage: string, finding: string]
+
+function tell(trail: Trail, reply: Reply): string {
+  const { decision } = trail
+  const answered: Told[] = [
+    ['reason', why(trail)],
     ['respond', reply.kind === 'deny' ? `${reply.status} ${reply.body}` : 'goes on to the upstream'],
-    ...reply.headers.map(([name, value]): [string, string] => ['', `${name}: ${value}`]),
-    ...(reply.kind === 'allow' ? reply.headersToRemove : []).map((name): [string, string] => [
-      '',
-      `${name} removed`,
-    ]),
+    ...reply.headers.map(([name, value]): Told => ['', `${name}: ${value}`]),
+    ...(reply.kind === 'allow' ? reply.headersToRemove : []).map((name): Told => ['', `${name} removed`]),
   ]
-  const lines = stages.map(([stage, finding]) => `${stage.padEnd(10)}${finding}`)
+  const observed = decision && decision.outcome !== reply.kind
   return [
-    `${reply.kind}${decision && decision.outcome !== reply.kind ? ' (observed: deny)' : ''}`,
-    ...lines,
+    `${reply.kind}${observed ? ' (observed: deny)' : ''}`,
+    ...[...stages(trail), ...answered].map(([stage, finding]) => `${stage.padEnd(10)}${finding}`),
     '',
   ].join('\n')
+}
+
+/** What each stage found, up to the one that refused. */
+function stages(trail: Trail): Told[] {
+  const { request, route, identity, decision } = trail
+  const policy = decision?.policy
+  const found: Told[] = [
+    // Without the query, as in the decision log: it may hold what is nobody else's to see.
+    ['request', request ? `${request.method} ${request.host}${request.path.split('?', 1)[0]}` : ''],
+    ['route', `mode ${route.mode}, identity ${route.identity}, authorization ${route.authorization}`],
+    ['identify', identity ? identityFound(identity) : 'no token, and none is required'],
+    ['gather', 'path, query and body read'],
+    ['decide', `${decision?.outcome} by ${policy?.entrypoint} at revision ${policy?.revision}`],
+  ]
+  const refusing = found.findIndex(([stage]) => stage === refusedBy(trail))
+  return found.map(([stage, finding], i) => {
+    if (refusing === -1 || i < refusing) return [stage, finding]
+    if (i > refusing) return [stage, 'not reached']
+    const known = stage === 'request' || (stage === 'identify' && identity) ? finding : ''
+    return [stage, [`refused: ${why(trail)}`, known].filter(Boolean).join('; ')]
+  })
+}
+
+/** The last stage that was entered; none where policy decided. */
+function refusedBy({ decision, durations }: Trail): string | undefined {
+  if (decision?.policy) return undefined
+  const entered = (['decide', 'gather', 'identify'] as const).find(stage => durations[stage] !== undefined)
+  return entered ?? (decision?.reason === 'route_invalid' ? 'route' : 'request')
+}
+
+function identityFound({ issuer, agent, actorSource, delegator, scopes }: Identity): string {
+  const acting = `agent ${agent ?? 'none'} (${actorSource}), for ${delegator ?? 'nobody'}`
+  return `issuer ${issuer}, ${acting}, scopes ${scopes.join(' ') || 'none'}`
+}
+
+function why({ decision }: Trail): string {
+  return decision ? [decision.reason, decision.note].filter(Boolean).join(': ') : 'none'
 }

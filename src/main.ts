@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { destination, pino } from 'pino'
-import { startService, VERSION } from './app.ts'
+import { type Service, startService, VERSION } from './app.ts'
 import { configSchema, readConfig } from './config.ts'
 import { explain } from './explain.ts'
 import type { Log } from './types.ts'
@@ -23,6 +23,9 @@ Signals to serve
 The service log goes to standard error, one JSON object a line.
 `
 
+/** Of the service log, while standard error takes nothing. */
+const MOST_UNWRITTEN_BYTES = 1024 * 1024
+
 const EXIT = { ok: 0, failed: 1, error: 2 } as const
 
 /** A fault in how the command was called. */
@@ -40,20 +43,23 @@ async function main(args: readonly string[]): Promise<number | undefined> {
       return print(`${values.config} is valid\n`)
     case 'config schema':
       return print(`${JSON.stringify(configSchema(), null, 2)}\n`)
-    case 'check': {
-      const config = required(values.config, '--config FILE')
-      const { outcome, text } = await explain(
-        config,
-        required(values.request, '--request FILE'),
-        serviceLog(),
-      )
-      print(text)
-      return outcome === 'allow' ? EXIT.ok : EXIT.failed
-    }
+    case 'check':
+      return check(required(values.config, '--config FILE'), required(values.request, '--request FILE'))
     case '':
       throw new Usage('a command is missing')
     default:
       throw new Usage(`unknown command: ${positionals.join(' ')}`)
+  }
+}
+
+async function check(config: string, request: string): Promise<number> {
+  try {
+    const { outcome, text } = await explain(config, request, serviceLog())
+    print(text)
+    return outcome === 'allow' ? EXIT.ok : EXIT.failed
+  } catch (error) {
+    report(error)
+    return EXIT.error
   }
 }
 
@@ -80,34 +86,50 @@ function required(value: string | undefined, option: string): string {
 }
 
 function print(text: string): number {
+  process.stdout.once('error', ({ code }: NodeJS.ErrnoException) => {
+    // A reader that has seen enough, such as head, is no fault.
+    if (code === 'EPIPE') process.exit()
+    process.stderr.write(`agent-authz: cannot write to standard output (${code})\n`)
+    process.exit(EXIT.error)
+  })
   process.stdout.write(text)
   return EXIT.ok
 }
 
 function serviceLog(): Log {
-  return pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination({ fd: 2, sync: true }))
+  const standardError = destination({ fd: 2, sync: true, maxLength: MOST_UNWRITTEN_BYTES })
+  // A full disk behind standard error must not end the service; what could not be written is tried with the next line.
+  standardError.on('error', () => undefined)
+  return pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, standardError)
 }
 
-/** Runs until a signal ends it; the exit code is set then. */
+/** Runs until a signal ends it; the exit code is set then. A signal that comes before the service is there is not lost. */
 async function serve(config: string): Promise<undefined> {
   const log = serviceLog()
-  const service = await startService(config, log)
-  log.info({ version: VERSION, grpc: service.grpc, admin: service.admin }, 'listening')
-
+  let service: Service | undefined
   let ending = false
   const end = (code: number, why: object, message: string) => {
     if (ending) return
     ending = true
     log.info(why, message)
+    // Nobody was answered yet.
+    if (service === undefined) process.exit(code)
     service.stop().then(
       () => process.exit(code),
       () => process.exit(EXIT.failed),
     )
   }
+  const onceStarted = (act: (service: Service) => void) => () => void starting.then(act, () => undefined)
   process.on('SIGTERM', signal => end(EXIT.ok, { signal }, 'draining'))
   process.on('SIGINT', signal => end(EXIT.ok, { signal }, 'draining'))
-  process.on('SIGHUP', () => void service.reload())
-  process.on('SIGUSR2', () => service.reopen())
+  process.on(
+    'SIGHUP',
+    onceStarted(({ reload }) => void reload()),
+  )
+  process.on(
+    'SIGUSR2',
+    onceStarted(({ reopen }) => reopen()),
+  )
   // Whatever state this leaves is not to be trusted with the next request. The message may quote one, the type cannot.
   process.on('uncaughtException', error =>
     end(
@@ -116,15 +138,22 @@ async function serve(config: string): Promise<undefined> {
       'a fault inside: draining',
     ),
   )
+
+  const starting = startService(config, log)
+  service = await starting
+  log.info({ version: VERSION, grpc: service.grpc, admin: service.admin }, 'listening')
+}
+
+function report(error: unknown): void {
+  const known = error instanceof Unusable || error instanceof Usage
+  const text = known ? error.message : `a fault inside: ${(error as Error)?.stack}`
+  process.stderr.write(`agent-authz: ${text}\n`)
 }
 
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {
-  const known = error instanceof Unusable || error instanceof Usage
-  process.stderr.write(
-    `agent-authz: ${known ? error.message : `a fault inside: ${(error as Error)?.stack}`}\n`,
-  )
+  report(error)
   if (error instanceof Usage) process.stderr.write('agent-authz --help shows the commands\n')
-  process.exit(error instanceof Usage || process.argv[2] === 'check' ? EXIT.error : EXIT.failed)
+  process.exit(error instanceof Usage ? EXIT.error : EXIT.failed)
 }

@@ -6,7 +6,7 @@ export type JsonObject = { readonly [key: string]: Json }
 /** One header or query parameter. A repeated name stands as several fields, in order. */
 export type Field = readonly [name: string, value: string]
 
-/** One request as Envoy described it: decoded and size-checked, nothing in it verified. */
+/** One request as Envoy described it: decoded, nothing in it verified. */
 export interface HeldRequest {
   /** `attributes` in opa-envoy-plugin's shape: lowerCamelCase, defaults omitted, int64 and enums as numbers, bytes in base64. */
   readonly attributes: JsonObject
@@ -22,6 +22,8 @@ export interface HeldRequest {
   header(name: string): readonly string[]
   /** The body as text, invalid UTF-8 replaced; empty without one. `bytes` is its length as received. */
   body(): { readonly text: string; readonly bytes: number }
+  /** Throws a Denied where it is too large, or lacks what every decision needs. Apart, since the route's settings hold for it too. */
+  assertJudgeable(): void
 }
 
 /** What may be set per route by Envoy's `context_extensions`, over the service's own settings. */
@@ -173,6 +175,10 @@ export interface Trail {
   route: RouteSettings
   identity?: Identity
   decision?: Decision
+  /** The stage that runs, and since when, in milliseconds since the epoch. */
+  entered?: { readonly stage: Stage; readonly at: number }
+  /** The stage that threw; absent where none did, or none was entered yet. A refusal by policy is no throw. */
+  refusedIn?: Stage
   /** Microseconds spent in each stage that was entered. */
   readonly durations: { [stage in Stage]?: number }
 }

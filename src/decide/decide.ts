@@ -1,8 +1,8 @@
-import { statSync } from 'node:fs'
 import { z } from 'zod'
 import { Denied, REASONS, refusal } from '../denied.ts'
 import type { CallContext, Clock, Decision, Log, PolicyRef } from '../types.ts'
 import { Unusable } from '../unusable.ts'
+import { watchedFile } from '../watched-file.ts'
 import { readBundle } from './bundle.ts'
 import { ownCanaries, readCanaries, runCanaries } from './canaries.ts'
 import { policyInput } from './input.ts'
@@ -76,8 +76,6 @@ interface Policy {
   readonly loadedAt: number
 }
 
-const POLL_MS = 500
-
 /**
  * Decides by the bundle of a file, and by its successor once that is whole, has its builtins and entry point, and passes every canary.
  * A file that does not leaves the policy before in force. Unusable when the first bundle cannot be used.
@@ -88,21 +86,16 @@ export async function createDecide(
 ): Promise<DecideRoom> {
   const { bundle: file, entrypoint } = settings
   const reasons: ReadonlySet<string> = new Set(settings.reasons)
-  // Before it is read, so that a change meanwhile is seen by the next look.
-  let seen = versionOf(file)
+  const watched = watchedFile(file)
   let policy = await load()
   let error: string | null = null
   events.policyLoaded(policy.loadedAt)
 
   let closed = false
   let loading = Promise.resolve()
-  const looking = setInterval(() => {
-    const now = versionOf(file)
-    if (now === seen) return
-    seen = now
+  watched.onChange(() => {
     loading = loading.then(replace)
-  }, POLL_MS)
-  looking.unref()
+  })
 
   return {
     decide(context) {
@@ -125,7 +118,7 @@ export async function createDecide(
     }),
     close() {
       closed = true
-      clearInterval(looking)
+      watched.close()
     },
   }
 
@@ -172,15 +165,5 @@ export async function createDecide(
         throw new Unusable(`policy.bundle: ${file} cannot be used: ${thrown.message}`)
       throw thrown
     }
-  }
-}
-
-/** Another one whenever the file was written or replaced, also through a symbolic link, within the same millisecond or with its time kept. */
-function versionOf(file: string): string {
-  try {
-    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true })
-    return [dev, ino, size, mtimeNs, ctimeNs].join(' ')
-  } catch (thrown) {
-    return (thrown as NodeJS.ErrnoException).code ?? ''
   }
 }

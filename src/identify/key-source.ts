@@ -1,6 +1,7 @@
-import { readFileSync, unwatchFile, watchFile } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import type { Clock, Log } from '../types.ts'
 import { Unusable } from '../unusable.ts'
+import { type WatchedFile, watchedFile } from '../watched-file.ts'
 import { createKeyFetch, FetchFailed } from './key-fetch.ts'
 import { readKeySet, type VerificationKey } from './keys.ts'
 import type { IssuerSettings } from './settings.ts'
@@ -9,7 +10,6 @@ const REFRESH_MS = 5 * 60_000
 const FIRST_RETRY_MS = 1_000
 const LAST_RETRY_MS = 30_000
 const UNKNOWN_KEY_PAUSE_MS = 10_000
-const FILE_POLL_MS = 1_000
 /** After this long without a good answer, the last good keys serve no more. */
 const OLDEST_MS = 24 * 60 * 60_000
 
@@ -50,6 +50,7 @@ export function createKeySource(
   let running: Promise<void> | undefined
   let refetchedAt = Number.NEGATIVE_INFINITY
   let timer: NodeJS.Timeout | undefined
+  let watched: WatchedFile | undefined
   let retry = FIRST_RETRY_MS
   let owners = 1
   let started = false
@@ -78,8 +79,9 @@ export function createKeySource(
         void fetchNow()
         return
       }
+      watched = watchedFile(file)
       load(file)
-      watchFile(file, { interval: FILE_POLL_MS }, reread)
+      watched.onChange(reread)
     },
     retain() {
       owners++
@@ -88,7 +90,7 @@ export function createKeySource(
     close() {
       if (--owners > 0) return
       clearTimeout(timer)
-      if (file !== undefined) unwatchFile(file, reread)
+      watched?.close()
       remote?.close()
     },
   }

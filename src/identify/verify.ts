@@ -35,9 +35,9 @@ export async function verify(
   const { header, claims, token } = unverified
   const { alg, kid } = checkHeader(header, settings)
   const key = await keyFor(source, alg, kid, deps)
-  await checkSignature(token, key, alg).catch((thrown: unknown) => {
+  await until(checkSignature(token, key, alg), deps.deadline).catch((thrown: unknown) => {
     // The key may have been replaced under its kid: not waited for, since most such tokens are forged.
-    void source.refetch()
+    if (asDenied(thrown).reason === 'signature_invalid') void source.refetch()
     throw thrown
   })
   checkClaims(claims, settings, deps.now())
@@ -70,17 +70,14 @@ async function keyFor(
   throw new Denied('key_unknown')
 }
 
-/** The fetch goes on for others when this check stops waiting. */
-function until(fetching: Promise<void>, deadline: Deadline): Promise<void> {
+/** What is waited for goes on, for others or for nobody, when this check stops waiting. */
+function until<T>(work: Promise<T>, deadline: Deadline): Promise<T> {
   const signal = deadline.signal()
   return new Promise((resolve, reject) => {
     const stop = () => reject(signal.reason)
     if (signal.aborted) stop()
     signal.addEventListener('abort', stop, { once: true })
-    void fetching.then(() => {
-      signal.removeEventListener('abort', stop)
-      resolve()
-    })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
   })
 }
 

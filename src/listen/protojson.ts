@@ -142,7 +142,10 @@ function structOf(value: Record<string, unknown>, place: string, depth: number):
 function structValue(value: unknown, place: string, depth: number): object {
   if (depth > DEEPEST_STRUCT) throw new Unusable(`${place}: is nested over ${DEEPEST_STRUCT} deep`)
   if (value === null) return { nullValue: 0 }
-  if (typeof value === 'number') return { numberValue: value }
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) throw new Unusable(`${place}: has a number that is out of range`)
+    return { numberValue: value }
+  }
   if (typeof value === 'string') return { stringValue: value }
   if (typeof value === 'boolean') return { boolValue: value }
   if (Array.isArray(value))

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync, write, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, statSync, write, writeSync } from 'node:fs'
 import { Unusable } from '../unusable.ts'
 
 /** Lines waiting longer than this, or more than this, are written: what a crash can lose. */
@@ -7,10 +7,15 @@ const FLUSH_AT_BYTES = 64 * 1024
 /** Lines kept while the disk is slow or full. Beyond it there is no room. */
 const MOST_PENDING_BYTES = 16 * 1024 * 1024
 const RETRY_AFTER_MS = 250
+/** Until the reader of a full pipe is asked again. */
+const RETRY_PIPE_AFTER_MS = 10
+const LINE_END = 0x0a
 
 export interface LineLogEvents {
   writeFailed(code: string): void
   recovered(): void
+  /** The file by that name could not be opened; the one before is written on. */
+  reopenFailed(message: string): void
 }
 
 export interface LineLog {
@@ -21,7 +26,10 @@ export interface LineLog {
   pendingBytes(): number
   /** Opens the file again by its name, after the log was moved away. The old one stays where that fails. */
   reopen(): void
-  /** Writes what is pending, for at most `patience` ms. Resolves to the number of bytes that could not be written. */
+  /**
+   * Writes what is pending, then takes no more. Resolves after at most `patience` ms, to the number of bytes not written
+   * by then; these are still tried, but do not keep the process alive. May be asked again.
+   */
   close(patience: number): Promise<number>
 }
 
@@ -31,25 +39,29 @@ export interface LineLog {
  * while the process lives. Does not sync to disk.
  */
 export function createLineLog(path: string | undefined, events: LineLogEvents): LineLog {
-  let fd = path === undefined ? 1 : open(path)
+  let fd = path === undefined ? standardOutput() : open(path)
   let waiting: string[] = []
   let waitingBytes = 0
   let batch: Buffer | undefined
+  let written = 0
   let timer: NodeJS.Timeout | undefined
+  let retrying = false
   let failing = false
   let reopening = false
   let writing = false
-  let closing = false
-  let drained: (() => void) | undefined
+  let state: 'open' | 'closing' | 'abandoned' | 'closed' = 'open'
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>()
+
+  const hasRoom = () => state !== 'closed' && pending() < MOST_PENDING_BYTES
 
   return {
-    hasRoom: () => pending() < MOST_PENDING_BYTES,
+    hasRoom,
     append(line) {
-      if (pending() >= MOST_PENDING_BYTES) return false
+      if (!hasRoom()) return false
       waiting.push(line)
       waitingBytes += Buffer.byteLength(line) + 1
-      if (waitingBytes >= FLUSH_AT_BYTES) flush()
-      else timer ??= setTimeout(flush, FLUSH_AFTER_MS)
+      if (waitingBytes >= FLUSH_AT_BYTES && !retrying) flush()
+      else flushAfter(FLUSH_AFTER_MS)
       return true
     },
     pendingBytes: pending,
@@ -58,81 +70,131 @@ export function createLineLog(path: string | undefined, events: LineLogEvents): 
       if (!writing) swap()
     },
     async close(patience) {
-      closing = true
+      if (state === 'open') state = 'closing'
       flush()
-      if (pending() > 0) {
-        await new Promise<void>(resolve => {
-          drained = resolve
-          setTimeout(resolve, patience).unref()
+      await new Promise<void>(resolve => {
+        const over = setTimeout(resolve, patience)
+        void ended.then(() => {
+          clearTimeout(over)
+          resolve()
         })
-      }
-      clearTimeout(timer)
-      if (path !== undefined && !writing) closeSync(fd)
+      })
+      if (state === 'closing') state = 'abandoned'
       return pending()
     },
   }
 
   function pending(): number {
-    return waitingBytes + (batch?.length ?? 0)
+    return waitingBytes + (batch ? batch.length - written : 0)
+  }
+
+  function flushAfter(milliseconds: number): void {
+    timer ??= setTimeout(flush, milliseconds)
+    if (state === 'abandoned') timer.unref()
   }
 
   function flush(): void {
     clearTimeout(timer)
     timer = undefined
-    if (writing) return
+    if (writing || state === 'closed') return
     if (reopening) swap()
     if (batch === undefined) {
       if (waiting.length === 0) {
-        drained?.()
+        if (state !== 'open') finish()
         return
       }
       batch = Buffer.from(`${waiting.join('\n')}\n`)
+      written = 0
       waiting = []
       waitingBytes = 0
     }
     writing = true
-    write(fd, batch, 0, batch.length, null, (error, written) => {
-      writing = false
-      if (batch && written > 0) batch = written < batch.length ? batch.subarray(written) : undefined
-      if (error) {
-        if (!failing) events.writeFailed(error.code ?? 'UNKNOWN')
-        failing = true
-        timer ??= setTimeout(flush, RETRY_AFTER_MS)
-        return
-      }
-      if (failing) events.recovered()
-      failing = false
-      // Lines that came meanwhile wait for company again: a write each would cost more than the checks.
-      if (batch || closing || waitingBytes >= FLUSH_AT_BYTES) flush()
-      else if (waiting.length > 0) timer ??= setTimeout(flush, FLUSH_AFTER_MS)
-      else if (reopening) swap()
-    })
+    write(fd, batch, written, batch.length - written, null, wrote)
   }
 
-  /** Only between whole batches: the rest of a line belongs behind its beginning. */
+  function wrote(error: NodeJS.ErrnoException | null, bytes: number): void {
+    writing = false
+    written += bytes
+    if (batch && written >= batch.length) batch = undefined
+    retrying = error !== null
+    if (error) {
+      failed(error.code ?? 'UNKNOWN')
+      return
+    }
+    if (failing) events.recovered()
+    failing = false
+    // Lines that came meanwhile wait for company again: a write each would cost more than the checks.
+    if (batch || state !== 'open' || waitingBytes >= FLUSH_AT_BYTES) flush()
+    else if (waiting.length > 0) flushAfter(FLUSH_AFTER_MS)
+    else if (reopening) swap()
+  }
+
+  function failed(code: string): void {
+    // A reader that is slow is no fault.
+    const slow = code === 'EAGAIN'
+    if (!slow && !failing) events.writeFailed(code)
+    failing ||= !slow
+    flushAfter(slow ? RETRY_PIPE_AFTER_MS : RETRY_AFTER_MS)
+  }
+
+  /**
+   * Only between whole batches: the rest of a line belongs behind its beginning. Where the old file cannot be written any
+   * more, as on a disk that it fills itself, the line that was cut there is written whole to the new one.
+   */
   function swap(): void {
-    if (path === undefined || batch !== undefined) return
+    if (path === undefined || state === 'closed' || (batch !== undefined && !failing)) return
     reopening = false
     try {
+      if (isOpen(path, fd)) return
       const next = open(path)
       closeSync(fd)
       fd = next
-    } catch {
-      events.writeFailed('REOPEN')
+      if (batch && written > 0) written = batch.lastIndexOf(LINE_END, written - 1) + 1
+    } catch (error) {
+      events.reopenFailed(error instanceof Unusable ? error.message : `cannot look at ${path}`)
     }
+  }
+
+  function finish(): void {
+    state = 'closed'
+    if (fd !== 1) closeSync(fd)
+    end()
   }
 }
 
-/** Opens for appending. A file that ends in half a line, as a crash may leave it, is given its line end. */
+/** Whether the file of that name is the one that is open. */
+function isOpen(path: string, fd: number): boolean {
+  const there = statSync(path, { bigint: true, throwIfNoEntry: false })
+  const own = fstatSync(fd, { bigint: true })
+  return there?.dev === own.dev && there.ino === own.ino
+}
+
+const { O_RDWR, O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants
+
+/**
+ * Opens for appending. A file that ends in half a line, as a crash may leave it, is given its line end. Without blocking:
+ * a pipe that nobody reads would hold a thread for ever, and with it the end of the process.
+ */
 function open(path: string): number {
+  let fd: number | undefined
   try {
-    const fd = openSync(path, 'a+', 0o640)
+    fd = openSync(path, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK, 0o640)
     const { size } = fstatSync(fd)
     const last = Buffer.alloc(1)
-    if (size > 0 && readSync(fd, last, 0, 1, size - 1) === 1 && last[0] !== 0x0a) writeSync(fd, '\n')
+    if (size > 0 && readSync(fd, last, 0, 1, size - 1) === 1 && last[0] !== LINE_END) writeSync(fd, '\n')
     return fd
   } catch (error) {
+    if (fd !== undefined) closeSync(fd)
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'
     throw new Unusable(`decision_log.file: cannot open ${path} for appending (${code})`)
+  }
+}
+
+/** A pipe is opened anew, without blocking as above and without changing the one that we share with others. */
+function standardOutput(): number {
+  try {
+    return fstatSync(1).isFIFO() ? openSync('/dev/stdout', O_WRONLY | O_NONBLOCK) : 1
+  } catch {
+    return 1
   }
 }

@@ -27,10 +27,12 @@ export interface RecordRoom {
   hasRoom(): boolean
   /** The audit line and the metrics of one answer. Never throws. */
   record(trail: Trail, reply: Reply): void
+  /** Lines not written yet. */
+  pendingBytes(): number
   /** Opens the file anew by its name, for log rotation. */
   reopen(): void
-  /** Waits until all is written, for at most `patience` ms. */
-  close(patience: number): Promise<void>
+  /** Waits until all is written, for at most `patience` ms, and says whether it is. May be asked again. */
+  close(patience: number): Promise<boolean>
 }
 
 /** Where every answer leaves its trace: one line in the decision log and a count in the metrics. */
@@ -52,9 +54,12 @@ export function createRecord(
             )
           },
           recovered: () => log.info({ file }, 'the decision log is written again'),
+          reopenFailed(message) {
+            metrics.logFailed()
+            log.error({ file }, `${message}; lines go on to the file that was open before`)
+          },
         })
   let dropping = false
-  metrics.pendingLogBytes(() => lines?.pendingBytes() ?? 0)
 
   return {
     hasRoom: () => !refuses || (lines?.hasRoom() ?? true),
@@ -67,10 +72,12 @@ export function createRecord(
       if (!kept && !dropping) log.error({ file }, 'the decision log is full; answers leave no line')
       dropping = !kept
     },
+    pendingBytes: () => lines?.pendingBytes() ?? 0,
     reopen: () => lines?.reopen(),
     async close(patience) {
-      const lost = (await lines?.close(patience)) ?? 0
-      if (lost > 0) log.error({ file, bytes: lost }, 'the end of the decision log could not be written')
+      const left = (await lines?.close(patience)) ?? 0
+      if (left > 0) log.error({ file, bytes: left }, 'the end of the decision log is not written')
+      return left === 0
     },
   }
 }

@@ -1,4 +1,4 @@
-import { REASONS } from '../denied.ts'
+import { REASONS, type Reason } from '../denied.ts'
 import type { Field } from '../types.ts'
 
 const RETRY_AFTER_SECONDS = '1'
@@ -20,8 +20,9 @@ export function mayHaveBody(method: string | undefined, status: number): boolean
 export function challenge(reason: string, status: number, scope: string | undefined): Field[] {
   if (status === 503) return [['retry-after', RETRY_AFTER_SECONDS]]
   if (status === 401) {
-    const ours = Object.hasOwn(REASONS, reason) && reason !== 'token_missing'
-    return [['www-authenticate', ours ? 'Bearer error="invalid_token"' : 'Bearer']]
+    // A 401 of policy's says nothing of the token, which was verified.
+    const badToken = REASONS[reason as Reason] === 401 && reason !== 'token_missing'
+    return [['www-authenticate', badToken ? 'Bearer error="invalid_token"' : 'Bearer']]
   }
   if (status === 403 && (scope !== undefined || reason === 'insufficient_scope')) {
     const wanted = scope === undefined ? '' : `, scope="${scope}"`

@@ -7,13 +7,13 @@ const TRUSTED: ReadonlySet<string> = new Set(TRUSTED_HEADERS)
 
 /**
  * The answer to Envoy for a decision; without one, for `internal_error`. In observe mode a refusal is let through
- * here and nowhere else: it makes a reply, never a decision. `route_invalid` is refused in either mode, since the
- * route's own mode cannot be believed then.
+ * here and nowhere else: it makes a reply, never a decision. `route_invalid` is refused in either mode, and so is
+ * what is no CheckRequest, since the route's own mode is not known then.
  */
 export function respond(trail: Trail): Reply {
   const { decision } = trail
   if (decision?.outcome === 'allow') return allow(trail, decision)
-  if (decision && trail.route.mode === 'observe' && decision.reason !== 'route_invalid')
+  if (trail.request && trail.route.mode === 'observe' && decision && decision.reason !== 'route_invalid')
     return allow(trail, NOTHING_FROM_POLICY)
   return deny(trail, decision)
 }
@@ -50,23 +50,11 @@ function allow(trail: Trail, policy: FromPolicy): AllowReply {
 /** Every trusted header that we do not set, and what came in that could pass for one: `x_agent_id` is `x-agent-id` to a CGI-like upstream. */
 function untrusted(trail: Trail, set: readonly Field[]): string[] {
   const names = new Set(set.map(([name]) => name))
-  const inbound = trail.request?.headerNames ?? UNDERSCORED
-  const twins = inbound.filter(name => !TRUSTED.has(name) && trustedHeaderLike(name) !== undefined)
+  const twins = (trail.request?.headerNames ?? []).filter(
+    name => !TRUSTED.has(name) && trustedHeaderLike(name) !== undefined,
+  )
   return [...TRUSTED_HEADERS.filter(name => !names.has(name)), ...twins]
 }
-
-/** The likeliest twins, for a request that could not be read and is let through where refusals are only observed. */
-const UNDERSCORED: readonly string[] = TRUSTED_HEADERS.flatMap(name =>
-  name
-    .split('-')
-    .reduce<string[]>(
-      (spellings, word) =>
-        spellings.length === 0
-          ? [word]
-          : spellings.flatMap(start => [`${start}-${word}`, `${start}_${word}`]),
-      [],
-    ),
-)
 
 function deny(trail: Trail, decision: Deny | undefined): DenyReply {
   const reason = decision?.reason ?? 'internal_error'

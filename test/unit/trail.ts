@@ -14,6 +14,7 @@ export function heldRequest(
     headerNames: Object.keys(headers),
     header: name => headers[name] ?? [],
     body: () => ({ text: '', bytes: 0 }),
+    assertJudgeable: () => undefined,
     ...rest,
   }
 }

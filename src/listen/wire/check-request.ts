@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { Denied } from '../../denied.ts'
 import type { HeldRequest, JsonObject } from '../../types.ts'
 import {
@@ -55,7 +56,7 @@ const headerMap = message({
   1: ['headers', list({ 1: ['key', text], 2: ['value', text], 3: ['rawValue', bytes] })],
 })
 
-const http = message({
+const http: Fields = {
   1: ['id', text],
   2: ['method', text],
   3: ['headers', map(text)],
@@ -69,30 +70,38 @@ const http = message({
   11: ['body', text],
   12: ['rawBody', bytes],
   13: ['headerMap', headerMap],
-})
+}
 
 const metadata = message({
   1: ['filterMetadata', map(struct)],
   2: ['typedFilterMetadata', map(message({ 1: ['typeUrl', text], 2: ['value', bytes] }))],
 })
 
-const attributes: Fields = {
-  1: ['source', peer],
-  2: ['destination', peer],
-  4: [
-    'request',
+const requestOf = (fields: Fields): Fields => ({
+  1: [
+    'attributes',
     message({
-      1: ['time', message({ 1: ['seconds', int64], 2: ['nanos', int32] })],
-      2: ['http', http],
+      1: ['source', peer],
+      2: ['destination', peer],
+      4: [
+        'request',
+        message({
+          1: ['time', message({ 1: ['seconds', int64], 2: ['nanos', int32] })],
+          2: ['http', message(fields)],
+        }),
+      ],
+      10: ['contextExtensions', map(text)],
+      11: ['metadataContext', metadata],
+      12: ['tlsSession', message({ 1: ['sni', text] })],
+      13: ['routeMetadataContext', metadata],
     }),
   ],
-  10: ['contextExtensions', map(text)],
-  11: ['metadataContext', metadata],
-  12: ['tlsSession', message({ 1: ['sni', text] })],
-  13: ['routeMetadataContext', metadata],
-}
+})
 
-export const checkRequest: Fields = { 1: ['attributes', message(attributes)] }
+export const checkRequest: Fields = requestOf(http)
+
+const { 11: _body, 12: _rawBody, ...otherFields } = http
+const withoutBody: Fields = requestOf(otherFields)
 
 interface Http extends JsonObject {
   readonly method?: string
@@ -107,27 +116,22 @@ interface Http extends JsonObject {
 type Header = { readonly key?: string; readonly value?: string; readonly rawValue?: string }
 
 /**
- * Decodes the bytes of a CheckRequest. Checks size, number of headers, UTF-8 and that method and path are there; nothing
- * of what they say. Refuses with `request_malformed`, `request_too_large` or `path_invalid`.
+ * Decodes the bytes of a CheckRequest; `request_malformed` where they are none. What is too large (4 MiB, 1,000 headers), lacks method or path,
+ * or has a path that is not UTF-8 is decoded too, but for the body, and refused by `assertJudgeable`. Judges nothing of what it says.
  */
 export function decodeCheckRequest(message: Uint8Array): HeldRequest {
-  if (message.length > MOST_BYTES) throw new Denied('request_too_large', 'message over 4 MiB')
   const buffer = Buffer.from(message.buffer, message.byteOffset, message.length)
-  const decoded = readMessage(checkRequest, new Reader(buffer)) as { attributes?: JsonObject }
-  const request = decoded.attributes?.request as { http?: Http } | undefined
-  const { http } = request ?? {}
-  if (!decoded.attributes || !http?.method || !http.path)
-    throw new Denied('request_malformed', 'no method or path')
-  return heldRequest(decoded.attributes, http as Http & { method: string; path: string })
-}
-
-function heldRequest(attributes: JsonObject, http: Http & { method: string; path: string }): HeldRequest {
+  const tooLarge = message.length > MOST_BYTES
+  const decoded = readMessage(tooLarge ? withoutBody : checkRequest, new Reader(buffer))
+  const { attributes = {} } = decoded as { attributes?: JsonObject }
+  const { http = {} } = (attributes.request ?? {}) as { http?: Http }
+  const { method = '', path = '', host = '' } = http
   const headers = indexHeaders(http)
   return {
     attributes,
-    method: http.method,
-    path: http.path,
-    host: http.host ?? '',
+    method,
+    path,
+    host,
     contextExtensions: (attributes.contextExtensions ?? {}) as { [key: string]: string },
     headerNames: [...headers.keys()],
     header: name => headers.get(name) ?? [],
@@ -136,7 +140,23 @@ function heldRequest(attributes: JsonObject, http: Http & { method: string; path
       const raw = Buffer.from(http.rawBody ?? '', 'base64')
       return { text: new TextDecoder('utf-8', { ignoreBOM: true }).decode(raw), bytes: raw.length }
     },
+    assertJudgeable() {
+      if (tooLarge) throw new Denied('request_too_large', 'message over 4 MiB')
+      if (numberOfHeaders(http) > MOST_HEADERS) throw new Denied('request_too_large', 'over 1,000 headers')
+      if (method === '' || path === '') throw new Denied('request_malformed', 'no method or path')
+      // In `http.path` Envoy has replaced these bytes: policy would judge another path than the upstream sees.
+      if (!isUtf8Path(http)) throw new Denied('path_invalid', 'not UTF-8')
+    },
   }
+}
+
+function numberOfHeaders({ headers = {}, headerMap }: Http): number {
+  return Object.keys(headers).length + (headerMap?.headers?.length ?? 0)
+}
+
+function isUtf8Path({ headerMap }: Http): boolean {
+  const path = headerMap?.headers?.find(({ key }) => key === ':path')
+  return path?.rawValue === undefined || isUtf8(Buffer.from(path.rawValue, 'base64'))
 }
 
 /** Every header by its lower-case name. Envoy fills one of the two forms; a sender that fills both shows as repetition. */
@@ -147,23 +167,12 @@ function indexHeaders(http: Http): Map<string, string[]> {
     if (known) known.push(value)
     else index.set(name.toLowerCase(), [value])
   }
-  const named = Object.entries(http.headers ?? {})
-  const listed = http.headerMap?.headers ?? []
-  if (named.length + listed.length > MOST_HEADERS) throw new Denied('request_too_large', 'over 1,000 headers')
-  for (const [name, value] of named) add(name, value)
-  for (const { key = '', value, rawValue } of listed) add(key, value ?? decodeRaw(key, rawValue ?? ''))
+  for (const [name, value] of Object.entries(http.headers ?? {})) add(name, value)
+  for (const { key = '', value, rawValue = '' } of http.headerMap?.headers ?? [])
+    add(key, value ?? decodeRaw(Buffer.from(rawValue, 'base64')))
   return index
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-
-function decodeRaw(name: string, base64: string): string {
-  const raw = Buffer.from(base64, 'base64')
-  try {
-    return utf8.decode(raw)
-  } catch {
-    // In `http.path` Envoy has replaced these bytes: policy would judge another path than the upstream sees.
-    if (name === ':path') throw new Denied('path_invalid', 'not UTF-8')
-    return raw.toString('latin1')
-  }
+function decodeRaw(raw: Buffer): string {
+  return raw.toString(isUtf8(raw) ? 'utf8' : 'latin1')
 }

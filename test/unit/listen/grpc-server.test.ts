@@ -8,6 +8,7 @@ import { credentials, status } from '@grpc/grpc-js'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { asDenied, Denied, REASONS } from '../../../src/denied.ts'
 import { createGrpcServer, type GrpcServer, type GrpcSettings } from '../../../src/listen/grpc-server.ts'
+import { message } from '../../../src/listen/wire/writer.ts'
 import type { Check, Deadline, Reply } from '../../../src/types.ts'
 import { Unusable } from '../../../src/unusable.ts'
 import { allowed, type Caller, caller, keptLog, REQUEST, refused, stop } from './callers.ts'
@@ -151,12 +152,13 @@ describe('a call', () => {
   })
 
   it.each([
-    ['4 MiB', 4 * 1024 * 1024, 'request_malformed'],
-    ['4 MiB and a byte', 4 * 1024 * 1024 + 1, 'request_too_large'],
-    ['20 MiB', 20 * 1024 * 1024, 'request_too_large'],
-  ])('of %s is refused by the check, and is no gRPC error', async (_, bytes, reason) => {
+    ['4 MiB', 4 * 1024 * 1024, { code: 0 }],
+    ['4 MiB and a byte', 4 * 1024 * 1024 + 1, { status: 400, body: 'request_too_large' }],
+    ['20 MiB', 20 * 1024 * 1024, { status: 400, body: 'request_too_large' }],
+  ])('of %s is for the check to refuse, and is no gRPC error', async (_, bytes, answer) => {
     const envoy = calling(await started(deciding))
-    expect(await envoy.check(Buffer.alloc(bytes))).toMatchObject({ status: 400, body: reason })
+    const padding = message(99, Buffer.alloc(bytes - REQUEST.length - 6))
+    expect(await envoy.check(Buffer.concat([REQUEST, padding]))).toMatchObject(answer)
     expect(await envoy.check()).toMatchObject({ code: 0 })
   })
 
@@ -179,7 +181,7 @@ describe('a call', () => {
   /** A check that reads its request, and says what is wrong with it. */
   function deciding(read: Parameters<Check>[0]): Reply {
     try {
-      read()
+      read().assertJudgeable()
       return allowed
     } catch (error) {
       const { reason } = asDenied(error)

@@ -46,18 +46,6 @@ describe('an allow', () => {
     expect(reply.headersToRemove.toSorted()).toEqual(removed)
   })
 
-  it('removes every twin with an underscore from a request that could not be read', () => {
-    const unreadable = refusal(new Denied('request_too_large'))
-    const { request: _, ...unread } = trail({ decision: unreadable, route: observe })
-    const reply = respond(unread) as AllowReply
-    expect(reply.kind).toBe('allow')
-    expect(reply.headersToRemove).toEqual(
-      expect.arrayContaining(['x-agent-id', 'x_agent_id', 'x-agent_id', 'x_authz-decision_id']),
-    )
-    // Five names have two hyphens, one has three.
-    expect(reply.headersToRemove.filter(name => name.includes('_'))).toHaveLength(5 * 3 + 7)
-  })
-
   it('keeps the Authorization header without a verified token, where the route keeps it, and where policy replaces it', () => {
     expect(allowed({ identity }).headersToRemove).toContain('authorization')
     expect(allowed({}).headersToRemove).not.toContain('authorization')

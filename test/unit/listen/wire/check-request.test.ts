@@ -19,6 +19,7 @@ const recordings = readdirSync(vectors)
 const encoded = (http: object = {}) =>
   encodeRequest({ attributes: { request: { http: { method: 'GET', path: '/', ...http } } } })
 const decoded = (http?: object) => decodeCheckRequest(encoded(http))
+const judge = (message: Uint8Array) => decodeCheckRequest(message).assertJudgeable()
 
 /** The reason of a refusal; anything else that is thrown fails the test. */
 function outcome(act: () => unknown): string {
@@ -37,6 +38,7 @@ function askAll(bytes: Buffer): void {
   request.body()
   for (const name of request.headerNames) request.header(name)
   JSON.stringify(request.attributes)
+  request.assertJudgeable()
 }
 
 describe('any CheckRequest', () => {
@@ -86,13 +88,13 @@ describe('any CheckRequest', () => {
     routeMetadataContext: metadata,
   })
 
-  it('is read as protobufjs reads it, or is refused for want of a method or path', () => {
+  it('is read as protobufjs reads it, and judged only with a method and a path', () => {
     fc.assert(
       fc.property(attributes, given => {
         const message = encodeRequest({ attributes: given })
         const complete = Boolean(given.request?.http?.method && given.request.http.path)
-        expect(outcome(() => decodeCheckRequest(message))).toBe(complete ? 'read' : 'request_malformed')
-        if (complete) expect(decodeCheckRequest(message).attributes).toEqual(attributesOf(message))
+        expect(decodeCheckRequest(message).attributes).toEqual(attributesOf(message) ?? {})
+        expect(outcome(() => judge(message))).toBe(complete ? 'read' : 'request_malformed')
       }),
       { numRuns: 300 },
     )
@@ -185,8 +187,9 @@ describe('a request', () => {
     ['no path', encodeRequest({ attributes: { request: { http: { method: 'GET' } } } })],
     ['an empty path', encoded({ path: '' })],
     ['fields that are not known only', write.text(99, 'GET /')],
-  ])('is refused with %s', (_, message) => {
-    expect(outcome(() => decodeCheckRequest(message))).toBe('request_malformed')
+  ])('is read, and not judged, with %s', (_, message) => {
+    expect(outcome(() => decodeCheckRequest(message))).toBe('read')
+    expect(outcome(() => judge(message))).toBe('request_malformed')
   })
 
   it('is read from the place where its bytes are, and no further', () => {
@@ -269,7 +272,9 @@ describe('the headers', () => {
   })
 
   it('are refused with a path that is not UTF-8', () => {
-    expect(outcome(() => decoded(raw([':path', Buffer.from('/caf\xe9', 'latin1')])))).toBe('path_invalid')
+    const latin1 = decoded(raw([':path', Buffer.from('/caf\xe9', 'latin1')]))
+    expect(outcome(latin1.assertJudgeable)).toBe('path_invalid')
+    expect(outcome(decoded(raw([':path', '/café'])).assertJudgeable)).toBe('read')
     expect(decoded(raw([':path', '/café'])).header(':path')).toEqual(['/café'])
   })
 
@@ -284,7 +289,7 @@ describe('the headers', () => {
     ['500 and 500', { headers: Object.fromEntries(many(500)), ...raw(...many(500)) }, 'read'],
     ['500 and 501', { headers: Object.fromEntries(many(500)), ...raw(...many(501)) }, 'request_too_large'],
   ])('are at most 1,000: %s', (_, http, wanted) => {
-    expect(outcome(() => decoded(http))).toBe(wanted)
+    expect(outcome(decoded(http).assertJudgeable)).toBe(wanted)
   })
 })
 
@@ -311,9 +316,22 @@ describe('a message', () => {
 
   it('is at most 4 MiB', () => {
     expect(sized(MOST_BYTES)).toHaveLength(MOST_BYTES)
-    expect(outcome(() => decodeCheckRequest(sized(MOST_BYTES)))).toBe('read')
-    expect(outcome(() => decodeCheckRequest(sized(MOST_BYTES + 1)))).toBe('request_too_large')
-    expect(outcome(() => decodeCheckRequest(Buffer.alloc(MOST_BYTES + 1)))).toBe('request_too_large')
+    expect(outcome(() => judge(sized(MOST_BYTES)))).toBe('read')
+    expect(outcome(() => judge(sized(MOST_BYTES + 1)))).toBe('request_too_large')
+  })
+
+  it('over 4 MiB is read all the same, but for its body: the settings of its route hold, and its record is whole', () => {
+    const contextExtensions = { agent_authz_mode: 'enforce' }
+    const http = { method: 'POST', path: '/a', host: 'h', headers: { x_agent_id: '1' } }
+    for (const body of [{ body: 'a'.repeat(MOST_BYTES) }, { rawBody: Buffer.alloc(MOST_BYTES) }]) {
+      const request = decodeCheckRequest(
+        encodeRequest({ attributes: { contextExtensions, request: { http: { ...http, ...body } } } }),
+      )
+      expect(request).toMatchObject({ method: 'POST', path: '/a', host: 'h', contextExtensions })
+      expect(request.headerNames).toEqual(['x_agent_id'])
+      expect(request.body()).toEqual({ text: '', bytes: 0 })
+      expect(outcome(request.assertJudgeable)).toBe('request_too_large')
+    }
   })
 
   it('is refused with text that is not UTF-8, wherever it stands', () => {
@@ -355,8 +373,8 @@ describe.each(recordings)('%s', (_, message) => {
     expect(write.message(1, attributes)).toEqual(message)
     for (let length = 0; length < attributes.length; length++) {
       const cut = write.message(1, attributes.subarray(0, length))
-      if (outcome(() => askAll(cut)) === 'read')
-        expect(decodeCheckRequest(cut).attributes).toEqual(attributesOf(cut))
+      if (outcome(() => decodeCheckRequest(cut)) === 'read')
+        expect(decodeCheckRequest(cut).attributes).toEqual(attributesOf(cut) ?? {})
       else expect(outcome(() => decodeCheckRequest(cut))).toBe('request_malformed')
     }
   })
