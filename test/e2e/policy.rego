@@ -25,5 +25,13 @@ answers := {
 	"scope": {"allowed": false, "challenge": {"scope": "read:mail:inbox"}},
 	"teapot": {"allowed": false, "http_status": 418, "body": "short and stout"},
 	"malformed": {"allowed": "yes"},
+	"deep": {"allowed": false, "dynamic_metadata": nested},
 	"trusted": {"allowed": true, "headers": {"x-agent-id": "admin"}},
 }
+
+# More objects inside one another than Envoy reads.
+nested := json.unmarshal(concat("", [
+	concat("", [`{"a":` | some _ in numbers.range(1, 60)]),
+	"1",
+	concat("", ["}" | some _ in numbers.range(1, 60)]),
+]))

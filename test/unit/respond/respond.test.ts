@@ -106,6 +106,13 @@ describe('a refusal', () => {
     expect(challenge('token_expired')).toBe('Bearer error="invalid_token"')
   })
 
+  it('says nothing against a good token in a 401 of policy, whatever its reason', () => {
+    for (const reason of ['policy_denied', 'step_up', 'constructor']) {
+      const reply = denied({ decision: { ...deny, reason, status: 401 } })
+      expect(reply.headers).toContainEqual(['www-authenticate', 'Bearer'])
+    }
+  })
+
   it('names the scope that would help', () => {
     const reply = denied({ decision: { ...deny, challengeScope: 'a b' } })
     expect(reply.headers).toContainEqual([
@@ -155,6 +162,14 @@ describe('observe mode', () => {
     ) as AllowReply
     expect(reply.headers).toEqual([['x-authz-decision-id', 'd-1']])
     expect(reply.headersToRemove).toEqual(TRUSTED_HEADERS.filter(name => name !== 'x-authz-decision-id'))
+  })
+
+  it('still refuses what is no request at all: nobody knows the settings of its route', () => {
+    const { request: _, ...unread } = trail({
+      route: observe,
+      decision: refusal(new Denied('request_malformed')),
+    })
+    expect(respond(unread)).toMatchObject({ kind: 'deny', status: 400 })
   })
 
   it('still refuses a route that cannot be read', () => {
