@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Unusable } from '../unusable.ts'
+import { cannotListen } from './address.ts'
 
 export interface AdminDeps {
   metrics(): Promise<{ contentType: string; text: string }>
@@ -62,9 +62,7 @@ function bind(server: Server, address: string): Promise<string> {
   return new Promise((resolve, reject) => {
     server.once('error', error => {
       const { code } = error as NodeJS.ErrnoException
-      reject(
-        new Unusable(`listen.admin: cannot listen on ${address} (${code}); is another process using it?`),
-      )
+      reject(cannotListen('listen.admin', address, code))
     })
     server.listen(Number(port), host.replace(/^\[(.*)\]$/, '$1'), () =>
       resolve(`${host}:${(server.address() as AddressInfo).port}`),

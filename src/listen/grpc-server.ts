@@ -1,11 +1,10 @@
 import { Server, type ServerCredentials, setLogger } from '@grpc/grpc-js'
 import type { Check, Clock, Log } from '../types.ts'
-import { Unusable } from '../unusable.ts'
 import { readCredentials, type TlsSettings } from './credentials.ts'
 import { CONNECTIONS_MS, drain } from './drain.ts'
 import { definition, extAuthz } from './ext-authz.ts'
 import { addHealth } from './health.ts'
-import { freeSocket } from './socket.ts'
+import { cannotListen, freeSocket } from './address.ts'
 
 /** Well above our own limit on a message, so that the refusal of a large one is ours. */
 const MOST_RECEIVED = 64 * 1024 * 1024
@@ -75,10 +74,7 @@ function bind(server: Server, address: string, credentials: ServerCredentials): 
   return new Promise((resolve, reject) => {
     server.bindAsync(address, credentials, (error, port) => {
       if (error) {
-        const code = /\bE[A-Z]{3,}\b/.exec(error.message)?.[0] ?? 'not an address'
-        reject(
-          new Unusable(`listen.grpc: cannot listen on ${address} (${code}); is another process using it?`),
-        )
+        reject(cannotListen('listen.grpc', address, /\bE[A-Z]{3,}\b/.exec(error.message)?.[0]))
       } else resolve(address.startsWith('unix:') ? address : address.replace(/:\d+$/, `:${port}`))
     })
   })

@@ -36,3 +36,9 @@ function probe(path: string): Promise<string | undefined> {
       .on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'unknown'))
   })
 }
+
+/** An address that cannot be bound, told by its setting, with the next step where there is one to guess. */
+export function cannotListen(setting: string, address: string, code = 'not an address'): Unusable {
+  const hint = code === 'EADDRINUSE' ? '; is another process using it?' : ''
+  return new Unusable(`${setting}: cannot listen on ${address} (${code})${hint}`)
+}

@@ -5,7 +5,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
-import { freeSocket } from '../../../src/listen/socket.ts'
+import { freeSocket } from '../../../src/listen/address.ts'
 import { Unusable } from '../../../src/unusable.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'socket-'))
