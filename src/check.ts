@@ -27,8 +27,8 @@ export interface Rooms {
 }
 
 /**
- * One check: identify → gather → decide → respond → record. Starts from no decision at all, never throws and
- * never rejects: whatever a stage throws is a refusal with a reason. Synchronous unless `identify` has to wait.
+ * One check: identify → gather → decide → respond → record. Starts from no decision at all; whatever a stage throws is a refusal with a
+ * reason. What fails again while refusing is thrown on, for the listener's prepared refusal. Synchronous unless `identify` has to wait.
  */
 export function createCheck(
   { identify, gather, decide, respond, record }: Rooms,
@@ -88,9 +88,10 @@ export function createCheck(
     return answer(trail)
   }
 
-  /** No record, no access: where the decision log has no room, the answer is a refusal. */
+  /** No record, no access: where the decision log has no room, an allow becomes a refusal. */
   function answer(trail: Trail): Reply {
-    if (!record.hasRoom()) trail.decision = refusal(new Denied('log_full'))
+    if (trail.decision?.outcome === 'allow' && !record.hasRoom())
+      trail.decision = refusal(new Denied('log_full'))
     const reply = respond(trail)
     leave(trail, clock())
     record.record(trail, reply)

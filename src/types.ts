@@ -183,7 +183,7 @@ export interface Trail {
   readonly durations: { [stage in Stage]?: number }
 }
 
-/** The whole service as its listeners see it: never throws, never rejects. `read` may throw a Denied. */
+/** The whole service as its listeners see it: a refusal where anything fails. `read` may throw a Denied. */
 export type Check = (read: () => HeldRequest, deadline: Deadline) => Reply | Promise<Reply>
 
 /** The service log. Fields are named one by one; none may hold a token, a header value or a tool argument. */

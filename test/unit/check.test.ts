@@ -3,8 +3,10 @@ import { describe, expect, it } from 'vitest'
 import { createCheck, type Rooms } from '../../src/check.ts'
 import { Denied, REASONS, type Reason } from '../../src/denied.ts'
 import { gather } from '../../src/gather/gather.ts'
+import { encodeCheckResponse, PREPARED_REFUSAL } from '../../src/listen/wire/check-response.ts'
 import { respond } from '../../src/respond/respond.ts'
 import type { Deadline, HeldRequest, Reply, Trail } from '../../src/types.ts'
+import { responseOf } from './listen/wire/oracle.ts'
 import { allow, deny, heldRequest, identity } from './trail.ts'
 
 const enforce = { mode: 'enforce', identity: 'required', authorization: 'remove' } as const
@@ -167,6 +169,132 @@ describe('whatever any stage throws', () => {
         },
       ),
       { numRuns: 2_000 },
+    )
+  })
+})
+
+const broken = () => {
+  throw new Error('Bearer secret')
+}
+
+/** Fails when it is first called, and is right after that. */
+function brokenOnce<Args extends unknown[], Result>(right: (...args: Args) => Result) {
+  let calls = 0
+  return (...args: Args): Result => (calls++ === 0 ? broken() : right(...args))
+}
+
+describe('what fails for an allow alone', () => {
+  it.each<[string, () => Parameters<typeof run>[0]]>([
+    ['its answer', () => ({ respond: brokenOnce(respond) })],
+    ['the room for its record', () => ({ hasRoom: brokenOnce(() => true) })],
+  ])('%s makes it a refusal with a record', async (_, rooms) => {
+    for (const identify of [() => identity, async () => identity]) {
+      const { reply, records, logged } = await run({ identify, ...rooms() })
+      expect(reply).toMatchObject({ kind: 'deny', status: 500, metadata: { reason: 'internal_error' } })
+      expect(records.map(({ trail }) => trail.decision?.reason)).toEqual(['internal_error'])
+      expect(logged).toHaveLength(1)
+      expect(JSON.stringify(logged)).not.toMatch(/secret/)
+    }
+  })
+
+  it('its record makes it a refusal', async () => {
+    const kept: string[] = []
+    const record = brokenOnce((trail: Trail) => void kept.push(trail.decision?.reason ?? ''))
+    const { reply } = await run({ record: { hasRoom: () => true, record } })
+    expect(reply).toMatchObject({ kind: 'deny', status: 500 })
+    expect(kept).toEqual(['internal_error'])
+  })
+})
+
+const { headers: _, ...withoutHeaders } = allow
+const { requestHeadersToRemove: __, ...withoutRemovals } = allow
+
+/** What a stage of another shape than it promises could give in place of a decision. */
+const NO_DECISION = [
+  undefined,
+  null,
+  0,
+  '',
+  'allow',
+  true,
+  [],
+  [allow],
+  {},
+  { outcome: true },
+  { outcome: 'allow' },
+  { outcome: 'ALLOW' },
+  { allowed: true },
+  { ...allow, outcome: ['allow'] },
+  { ...deny, outcome: 'allow' },
+  { ...allow, outcome: 'deny' },
+  { ...allow, headers: 'x' },
+  Promise.resolve(allow),
+  withoutHeaders,
+  withoutRemovals,
+]
+
+describe('in place of a decision', () => {
+  it.each(NO_DECISION.map(decision => [decision]))('%j is none', async decision => {
+    const { reply, records } = await run({ decide: () => decision as never })
+    expect(reply.kind).toBe('deny')
+    expect(records).toHaveLength(1)
+  })
+})
+
+/** What is no whole allow for Envoy either. */
+const NO_REPLY = [undefined, null, 0, 'allow', [], {}, { kind: 'allow' }, { kind: 'allow', headers: [] }]
+
+describe('whatever the last stages throw or give', () => {
+  /** The bytes that leave, as the listener makes them of whatever becomes of a check. */
+  const leaving = (rooms: Parameters<typeof run>[0]) =>
+    run(rooms).then(
+      ({ reply }) => encodeCheckResponse(reply, () => undefined),
+      () => PREPARED_REFUSAL,
+    )
+
+  it('an allow leaves only where all went well', async () => {
+    const how = fc.constantFrom('fine', 'fine', 'broken', 'brokenOnce', 'garbage')
+    await fc.assert(
+      fc.asyncProperty(
+        fc.record({
+          respond: how,
+          hasRoom: how,
+          record: how,
+          denies: fc.boolean(),
+          waits: fc.boolean(),
+          garbage: fc.constantFrom(...NO_REPLY),
+        }),
+        async ({ denies, waits, garbage, ...plan }) => {
+          const stage = <Args extends unknown[], Result>(
+            name: keyof typeof plan,
+            right: (...args: Args) => Result,
+          ) => {
+            const made = {
+              fine: right,
+              broken,
+              brokenOnce: brokenOnce(right),
+              garbage: () => garbage as Result,
+            }
+            return made[plan[name] as keyof typeof made]
+          }
+          const bytes = await leaving({
+            identify: waits ? async () => identity : () => identity,
+            decide: () => (denies ? deny : allow),
+            respond: stage('respond', respond),
+            record: {
+              hasRoom: stage('hasRoom', () => true),
+              record: stage('record', () => undefined),
+            },
+          })
+          const allows =
+            !denies &&
+            plan.respond === 'fine' &&
+            (plan.hasRoom === 'fine' || (plan.hasRoom === 'garbage' && Boolean(garbage))) &&
+            (plan.record === 'fine' || plan.record === 'garbage')
+          expect(responseOf(bytes).status.code ?? 0).toBe(allows ? 0 : 7)
+        },
+      ),
+      { numRuns: 500 },
     )
   })
 })
