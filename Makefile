@@ -20,10 +20,10 @@ $(bundle): $(shell find policies -path policies/build -prune -o -print) deploy/s
 	@OPA='$(CURDIR)/.tools/bin/opa' sh policies/build.sh
 
 demo: setup policy ## start issuer, upstream, agent-authz and Envoy, send requests through, show the answers
-	@$(node) deploy/demo/demo.ts
+	@$(node) deploy/demo/demo.ts $(ARGS)
 
 up: setup policy ## start the same parts and leave them running until Ctrl-C
-	@$(node) deploy/demo/demo.ts --stay
+	@$(node) deploy/demo/demo.ts --stay $(ARGS)
 
 test: setup policy ## every test, the ones with a real Envoy included
 	@$(bin)/vitest run

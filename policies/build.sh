@@ -10,11 +10,11 @@ fail() {
   exit 1
 }
 
-"$opa" fmt --fail --diff . || fail 'not formatted; mend it with: opa fmt --write policies'
+"$opa" fmt --fail --diff . || fail "not formatted; mend it with: $opa fmt --write policies"
 "$opa" check --strict ./*.rego || fail 'does not compile'
 "$opa" test ./*.rego data.json || fail 'a test fails'
 "$opa" test --coverage --threshold 100 ./*.rego data.json >/dev/null ||
-  fail 'the tests do not reach every line; see: opa test --coverage policies/*.rego policies/data.json'
+  fail "the tests do not reach every line; see: $opa test --coverage policies/*.rego policies/data.json"
 
 set -- data.json
 for file in *.rego; do

@@ -16,6 +16,7 @@ package envoy.authz
 
 import rego.v1
 
+import data.request
 import data.tasks
 
 default result := {"allowed": false, "reason": "agent_unknown"}
@@ -30,6 +31,8 @@ result := {"allowed": true} if {
 	not for_this_api
 } else := {"allowed": false, "reason": "parameters_not_allowed"} if {
 	input.parsed_query != {}
+} else := {"allowed": false, "reason": "operation_not_allowed"} if {
+	method_overridden
 } else := tasks.mail.decision if {
 	task == "mail"
 } else := tasks.analytics.decision if {
@@ -41,6 +44,12 @@ result := {"allowed": true} if {
 }
 
 task := data.agents[input.identity.agent].task if input.identity.agent_iss == input.identity.iss
+
+# Many frameworks take these for the method, which the tasks look at.
+method_overridden if {
+	some name in ["x-http-method", "x-http-method-override", "x-method-override"]
+	count(request.header(name)) > 0
+}
 
 # Policy sees a path as it came: /public/../v1 begins with public, and is not there for every upstream; nor is /public/..;/v1
 # for one that takes a parameter off each segment first.

@@ -57,6 +57,15 @@ test_no_api_takes_parameters if {
 	authz.result.reason == "parameters_not_allowed" with input as with_query
 }
 
+test_a_method_is_not_overridden if {
+	request := asks("git-bot", "git.example.com", "GET", ["v1", "repos", "acme-web", "contents"])
+	every name in ["x-http-method", "x-http-method-override", "x-method-override"] {
+		field := {"key": name, "rawValue": base64.encode("DELETE")}
+		overridden := {"attributes": {"request": {"http": {"headerMap": {"headers": [field]}}}}}
+		authz.result.reason == "operation_not_allowed" with input as object.union(request, overridden)
+	}
+}
+
 test_without_a_token_only_public_is_open if {
 	nobody := object.remove(asks("", "mail.example.com", "GET", ["public", "status"]), ["identity"])
 	authz.result.allowed with input as nobody

@@ -130,6 +130,8 @@ export async function startService(file: string, log: Log): Promise<Service> {
     record = nextRecord
     if (!isDeepStrictEqual(next.listen, listening))
       log.warn({ file }, 'listen has changed: this part needs a restart, all others are in force')
+    for (const { name } of config.issuers)
+      if (!next.issuers.some(issuer => issuer.name === name)) metrics.issuerRemoved(name)
     config = next
     configurationError = undefined
     metrics.configurationLoaded('ok')

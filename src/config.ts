@@ -60,7 +60,7 @@ function parse(file: string): unknown {
     throw new Unusable(`cannot read the configuration ${file} (${(error as NodeJS.ErrnoException).code})`)
   }
   const document = parseDocument(text, { prettyErrors: true })
-  const problems = document.errors.map(({ message, linePos }) => {
+  const problems = [...document.errors, ...document.warnings].map(({ message, linePos }) => {
     const place = linePos ? `line ${linePos[0].line}: ` : ''
     return `${place}${(message.split('\n')[0] as string).replace(/ at line \d+, column \d+:?$/, '')}`
   })
@@ -125,7 +125,7 @@ function describe(issue: Issue): string[] {
     }
     case 'invalid_type':
       return [
-        issue.message.endsWith('received undefined') ? `${place}: is required` : `${place}: ${issue.message}`,
+        issue.message.endsWith('received undefined') ? `${place}: is required` : `${place}: ${plain(issue)}`,
       ]
     case 'invalid_union': {
       // The branch that went furthest is the one that was meant.
@@ -133,9 +133,16 @@ function describe(issue: Issue): string[] {
       if (depth(meant) === 0) return [`${place}: expected ${issue.errors.flat().map(expected).join(' or ')}`]
       return meant.flatMap(inner => describe({ ...inner, path: [...issue.path, ...inner.path] }))
     }
+    case 'too_small':
+      return [`${place}: ${issue.origin === 'array' && issue.minimum === 1 ? 'is empty' : plain(issue)}`]
     default:
-      return [`${place}: ${issue.message}`]
+      return [`${place}: ${plain(issue)}`]
   }
+}
+
+/** The library's own words without their preamble. */
+function plain({ message }: Issue): string {
+  return message.replace(/^(?:Invalid (?:input|option)|Too (?:small|big)): /, '')
 }
 
 function placeOf(path: readonly PropertyKey[]): string {
@@ -147,8 +154,10 @@ function placeOf(path: readonly PropertyKey[]): string {
   return place === '' ? 'configuration' : place
 }
 
-function expected({ message }: Issue): string {
-  return message.replace(/^Invalid input: expected /, '').replace(/, received \w+$/, '')
+function expected(issue: Issue): string {
+  return plain(issue)
+    .replace(/^expected /, '')
+    .replace(/, received \w+$/, '')
 }
 
 function depth(issues: readonly Issue[]): number {

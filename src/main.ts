@@ -40,7 +40,7 @@ async function main(args: readonly string[]): Promise<number | undefined> {
       return serve(required(values.config, '--config FILE'))
     case 'config check':
       readConfig(required(values.config, '--config FILE'))
-      return print(`${values.config} is valid\n`)
+      return print(`${values.config} is valid; the files that it names are opened by serve\n`)
     case 'config schema':
       return print(`${JSON.stringify(configSchema(), null, 2)}\n`)
     case 'check':

@@ -19,13 +19,20 @@ function isHttpUrl(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
 }
 
+/* When to look at what belongs together: also where single settings are wrong, so that all problems come at once. */
+const isObject = ({ value }: { value: unknown }) => typeof value === 'object' && value !== null
+const isArray = ({ value }: { value: unknown }) => Array.isArray(value)
+
 const NOT_TRUSTWORTHY = 'an https URL without credentials, or http on loopback'
 
 export const issuerSettings = z
   .strictObject({
     name: z
       .string()
-      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'a short name such as corp')
+      .regex(
+        /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
+        'a name such as corp: at most 64 letters, digits, dots, hyphens and underscores',
+      )
       .describe('What this issuer is called in headers, metrics and input.identity.issuer.'),
     issuer: z.string().min(1).describe('The iss of its tokens, compared exactly.'),
     jwks_uri: z
@@ -70,24 +77,33 @@ export const issuerSettings = z
     require_delegator: z.boolean().default(true).describe('A token without a delegator is refused.'),
     required: z.boolean().default(false).describe('Not ready before this issuer has keys.'),
   })
-  .refine(({ jwks_uri, jwks_file }) => jwks_uri === undefined || jwks_file === undefined, {
+  .refine(given => given.jwks_uri === undefined || given.jwks_file === undefined, {
     path: ['jwks_file'],
     message: 'either jwks_uri or jwks_file',
+    when: isObject,
   })
-  .refine(({ jwks_uri, jwks_file, issuer }) => Boolean(jwks_uri ?? jwks_file) || isTrustworthyUrl(issuer), {
+  .refine(given => Boolean(given.jwks_uri ?? given.jwks_file) || isTrustworthyUrl(given.issuer), {
     path: ['issuer'],
     message: `for discovery: ${NOT_TRUSTWORTHY}`,
+    when: ({ value }) => isObject({ value }) && typeof (value as { issuer?: unknown }).issuer === 'string',
   })
 
 export const issuersSettings = z
   .array(issuerSettings)
   .min(1)
-  .refine(issuers => unique(issuers.map(({ name }) => name)), 'two issuers have the same name')
-  .refine(issuers => unique(issuers.map(({ issuer }) => issuer)), 'two entries are for the same issuer')
+  .refine(issuers => unique(issuers.map(issuer => issuer?.name)), {
+    message: 'two issuers have the same name',
+    when: isArray,
+  })
+  .refine(issuers => unique(issuers.map(issuer => issuer?.issuer)), {
+    message: 'two entries are for the same issuer',
+    when: isArray,
+  })
   .describe('Who may say who acts for whom.')
 
 export type IssuerSettings = z.infer<typeof issuerSettings>
 
-function unique(values: readonly string[]): boolean {
-  return new Set(values).size === values.length
+function unique(values: readonly unknown[]): boolean {
+  const given = values.filter(value => value !== undefined)
+  return new Set(given).size === given.length
 }

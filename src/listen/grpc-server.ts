@@ -1,10 +1,10 @@
 import { Server, type ServerCredentials, setLogger } from '@grpc/grpc-js'
 import type { Check, Clock, Log } from '../types.ts'
+import { cannotListen, freeSocket } from './address.ts'
 import { readCredentials, type TlsSettings } from './credentials.ts'
 import { CONNECTIONS_MS, drain } from './drain.ts'
 import { definition, extAuthz } from './ext-authz.ts'
 import { addHealth } from './health.ts'
-import { cannotListen, freeSocket } from './address.ts'
 
 /** Well above our own limit on a message, so that the refusal of a large one is ours. */
 const MOST_RECEIVED = 64 * 1024 * 1024

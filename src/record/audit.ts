@@ -56,12 +56,7 @@ export function auditRecord(trail: Trail, reply: Reply, finishedAt: number): Aud
       ...(identity.clientId !== undefined && { client_id: identity.clientId }),
       ...(identity.tokenId !== undefined && { token_id: identity.tokenId }),
     }),
-    ...(request && {
-      source: sourceOf(request),
-      method: shorten(request.method),
-      host: shorten(request.host),
-      path: shorten(request.path.split('?', 1)[0] as string),
-    }),
+    ...(request && whatWasAsked(request)),
     ...(decision?.policy && {
       entrypoint: decision.policy.entrypoint,
       policy_revision: decision.policy.revision,
@@ -86,10 +81,22 @@ function traceIdOf(request: HeldRequest): string | undefined {
   return id === undefined || /^0+$/.test(id) ? undefined : id
 }
 
-function sourceOf({ attributes }: HeldRequest): { address?: string; principal?: string } {
+function whatWasAsked(request: HeldRequest): Pick<AuditRecord, 'source' | 'method' | 'host' | 'path'> {
+  const { method, host, path } = request
+  const source = sourceOf(request)
+  return {
+    ...(source && { source }),
+    ...(method !== '' && { method: shorten(method) }),
+    ...(host !== '' && { host: shorten(host) }),
+    ...(path !== '' && { path: shorten(path.split('?', 1)[0] as string) }),
+  }
+}
+
+function sourceOf({ attributes }: HeldRequest): AuditRecord['source'] {
   const source = object(attributes.source)
   const address = object(object(source?.address)?.socketAddress)?.address
   const principal = source?.principal
+  if (typeof address !== 'string' && typeof principal !== 'string') return undefined
   return {
     ...(typeof address === 'string' && { address }),
     ...(typeof principal === 'string' && { principal: shorten(principal) }),

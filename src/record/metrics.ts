@@ -9,6 +9,8 @@ export interface Metrics {
   logDropped(): void
   keysFetched(issuer: string, outcome: 'ok' | 'error'): void
   keysLoaded(issuer: string, count: number, at: number): void
+  /** An issuer that the configuration has no more: otherwise its last count would stand, and raise alarms, for ever. */
+  issuerRemoved(issuer: string): void
   unknownKey(issuer: string): void
   tokenCache(result: 'hit' | 'miss'): void
   policyLoaded(at: number): void
@@ -147,6 +149,10 @@ export function createMetrics(version: string): Metrics {
     keysLoaded(issuer, count, at) {
       keys.set({ issuer }, count)
       keysAt.set({ issuer }, at / 1000)
+    },
+    issuerRemoved(issuer) {
+      keys.remove({ issuer })
+      keysAt.remove({ issuer })
     },
     unknownKey: issuer => unknownKeys.inc({ issuer }),
     tokenCache: result => tokenCache.inc({ result }),

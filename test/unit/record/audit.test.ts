@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Denied, refusal } from '../../../src/denied.ts'
 import { auditRecord } from '../../../src/record/audit.ts'
@@ -70,8 +71,112 @@ describe('the record of a check', () => {
     expect(record({ decision: deny })).toMatchObject({ outcome: 'deny', enforced: true, status: 403 })
   })
 
+  it('is an internal error where no decision was made', () => {
+    expect(record({})).toMatchObject({
+      outcome: 'deny',
+      enforced: true,
+      reason: 'internal_error',
+      status: 500,
+    })
+  })
+
+  it('has the status that was decided, of policy too', () => {
+    expect(record({ decision: { ...deny, status: 418 } }).status).toBe(418)
+  })
+
+  it('leaves out what is not known', () => {
+    const { request: _, ...unread } = trail({
+      decision: refusal(new Denied('request_malformed')),
+      durations: {},
+    })
+    expect(Object.keys(auditRecord(unread, respond(unread), unread.startedAt))).toEqual([
+      ...['decision_id', 'time', 'mode', 'outcome', 'enforced', 'reason', 'status', 'durations_us'],
+    ])
+    expect(record({ decision: deny })).not.toHaveProperty('issuer')
+    const { delegator, agent, agentIss, clientId, tokenId, ...known } = identity
+    const alone = record({ decision: deny, identity: { ...known, actorSource: 'none', priorActors: [] } })
+    expect(alone).toMatchObject({ issuer: 'corp', actor_source: 'none', prior_actors: [] })
+    for (const absent of ['delegator', 'agent', 'agent_iss', 'client_id', 'token_id', 'note', 'trace_id'])
+      expect(alone).not.toHaveProperty(absent)
+  })
+
+  it('holds nothing of a token but what it names', () => {
+    const told = { ...identity, claims: { secret: 'hidden' }, scopes: ['hidden'], headers: [['x', 'hidden']] }
+    const request = heldRequest({
+      path: '/x?token=hidden',
+      attributes: {
+        source: { certificate: 'hidden', labels: { a: 'hidden' } },
+        request: { http: { body: 'hidden' } },
+      },
+      headers: { authorization: ['Bearer hidden'], cookie: ['hidden'], traceparent: ['hidden'] },
+      contextExtensions: { x: 'hidden' },
+      body: () => ({ text: 'hidden', bytes: 6 }),
+    })
+    const decision = { ...allow, headers: [['x', 'hidden']], metadata: { x: 'hidden' } }
+    expect(
+      JSON.stringify(record({ request, identity: told, decision } as unknown as Partial<Trail>)),
+    ).not.toContain('hidden')
+  })
+
+  it.each([
+    ['2026-09-21T14:13:20.123456Z', 1_790_000_000_123.456],
+    ['2026-09-21T14:13:20.000000Z', 1_790_000_000_000],
+    ['2026-09-21T14:13:20.999999Z', 1_790_000_000_999.999],
+    ['2026-09-21T14:13:20.007008Z', 1_790_000_000_007.0085],
+    ['1970-01-01T00:00:00.000000Z', 0],
+  ])('is timed %s, in microseconds', (time, startedAt) => {
+    expect(record({ startedAt, decision: deny }).time).toBe(time)
+  })
+
+  it.each([
+    ['nothing', {}, undefined],
+    ['a Unix socket', { address: { pipe: { path: '/run/x' } } }, undefined],
+    ['an address', { address: { socketAddress: { address: '::1' } } }, { address: '::1' }],
+    ['a principal', { principal: 'spiffe://corp/agent' }, { principal: 'spiffe://corp/agent' }],
+    ['what is neither', { address: ['x'], principal: 7 }, undefined],
+    ['an address that is no text', { address: { socketAddress: { address: 7 } } }, undefined],
+  ])('has of the source %s', (_, source, wanted) => {
+    expect(record({ request: heldRequest({ attributes: { source } }), decision: deny }).source).toEqual(
+      wanted,
+    )
+  })
+
+  it('has the first of several request ids', () => {
+    const request = heldRequest({ headers: { 'x-request-id': ['first', 'second'] } })
+    expect(record({ request, decision: deny }).request_id).toBe('first')
+  })
+
+  it('is one line of JSON, whatever a request says', () => {
+    const any = fc.string({ unit: 'binary', maxLength: 40 })
+    fc.assert(
+      fc.property(any, any, any, any, any, (method, host, path, id, note) => {
+        const request = heldRequest({ method, host, path, headers: { 'x-request-id': [id] } })
+        const line = JSON.stringify(record({ request, decision: { ...deny, note } }))
+        expect(line).not.toMatch(/[\n\r]/)
+        const read = JSON.parse(line)
+        const known = [read.method ?? '', read.host ?? '', read.request_id, read.note]
+        expect(known).toEqual([method, host, id, note])
+        expect(read.path ?? '').toBe(path.split('?')[0])
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  it('leaves out what a request does not say', () => {
+    const line = record({ request: heldRequest({ method: '', host: '', path: '' }), decision: deny })
+    for (const name of ['method', 'host', 'path', 'source']) expect(line).not.toHaveProperty(name)
+  })
+
   it('keeps policy’s own words', () => {
     expect(record({ decision: { ...deny, note: 'only on weekdays' } }).note).toBe('only on weekdays')
+  })
+
+  it.each([
+    ['as Trace Context writes it', '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'],
+    ['of a later version, with more behind', 'cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more'],
+  ])('has the trace id of a traceparent %s', (_, traceparent) => {
+    const request = heldRequest({ headers: { traceparent: [traceparent] } })
+    expect(record({ request, decision: deny }).trace_id).toBe('4bf92f3577b34da6a3ce929d0e0e4736')
   })
 
   it.each(['', 'x', '00-00000000000000000000000000000000-00f067aa0ba902b7-01', '00-XYZ-00-01'])(
@@ -84,7 +189,13 @@ describe('the record of a check', () => {
 
   it('lets no request choose how long its line is', () => {
     const long = 'a'.repeat(100_000)
-    const request = heldRequest({ path: long, host: long, method: long, headers: { 'x-request-id': [long] } })
-    expect(JSON.stringify(record({ request, decision: deny })).length).toBeLessThan(10_000)
+    const request = heldRequest({
+      path: long,
+      host: long,
+      method: long,
+      attributes: { source: { principal: long } },
+      headers: { 'x-request-id': [long] },
+    })
+    expect(JSON.stringify(record({ request, decision: deny })).length).toBeLessThan(11_000)
   })
 })
