@@ -82,7 +82,6 @@ export function createCheck(
     // Frames only: the message of a foreign error may quote what it choked on.
     if (denied.cause instanceof Error)
       log.error({ decision_id: trail.decisionId, at: frames(denied.cause) }, 'a check failed inside')
-    if (trail.entered) trail.refusedIn = trail.entered.stage
     enter(trail, 'respond')
     trail.decision = refusal(denied)
     return answer(trail)

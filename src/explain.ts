@@ -2,15 +2,16 @@ import { readFileSync } from 'node:fs'
 import { createEngine } from './app.ts'
 import { createClock } from './clock.ts'
 import { readConfig } from './config.ts'
-import { readerFromProtojson } from './listen/listen.ts'
+import { heldRequestFromProtojson } from './listen/listen.ts'
 import { createMetrics } from './record/record.ts'
-import type { Identity, Log, Reply, Trail } from './types.ts'
+import type { AllowReply, Identity, Log, Reply, Trail } from './types.ts'
 import { Unusable } from './unusable.ts'
 
 /** A person waits longer than Envoy: keys may have to be fetched first. */
 const PATIENCE_MS = 10_000
 
 export interface Explanation {
+  /** What was decided, which observe mode may not enforce. */
   readonly outcome: Reply['kind']
   readonly text: string
 }
@@ -22,7 +23,7 @@ export interface Explanation {
 export async function explain(configFile: string, requestFile: string, log: Log): Promise<Explanation> {
   const clock = createClock()
   const config = readConfig(configFile)
-  const read = readerFromProtojson(readText(requestFile))
+  const request = heldRequestFromProtojson(readText(requestFile))
   let seen: { trail: Trail; reply: Reply } | undefined
   const record = {
     hasRoom: () => true,
@@ -33,12 +34,12 @@ export async function explain(configFile: string, requestFile: string, log: Log)
   const engine = await createEngine(config, { clock, log, metrics: createMetrics(''), record })
   try {
     const signal = AbortSignal.timeout(PATIENCE_MS)
-    await engine.check(read, { at: clock() + PATIENCE_MS, signal: () => signal })
+    await engine.check(() => request, { at: clock() + PATIENCE_MS, signal: () => signal })
   } finally {
     engine.close()
   }
   const { trail, reply } = seen as unknown as { trail: Trail; reply: Reply }
-  return { outcome: reply.kind, text: tell(trail, reply) }
+  return { outcome: trail.decision?.outcome ?? 'deny', text: tell(trail, reply) }
 }
 
 function readText(file: string): string {
@@ -57,7 +58,7 @@ function tell(trail: Trail, reply: Reply): string {
     ['reason', why(trail)],
     ['respond', reply.kind === 'deny' ? `${reply.status} ${reply.body}` : 'goes on to the upstream'],
     ...reply.headers.map(([name, value]): Told => ['', `${name}: ${value}`]),
-    ...(reply.kind === 'allow' ? reply.headersToRemove : []).map((name): Told => ['', `${name} removed`]),
+    ...(reply.kind === 'allow' ? changes(reply) : []).map((change): Told => ['', change]),
   ]
   const observed = decision && decision.outcome !== reply.kind
   return [
@@ -65,6 +66,15 @@ function tell(trail: Trail, reply: Reply): string {
     ...[...stages(trail), ...answered].map(([stage, finding]) => `${stage.padEnd(10)}${finding}`),
     '',
   ].join('\n')
+}
+
+function changes({ headersToRemove, responseHeaders, queryToSet, queryToRemove }: AllowReply): string[] {
+  return [
+    ...headersToRemove.map(name => `${name} removed`),
+    ...responseHeaders.map(([name, value]) => `${name}: ${value} added to the answer`),
+    ...queryToSet.map(([name, value]) => `?${name}=${value} set`),
+    ...queryToRemove.map(name => `?${name} removed`),
+  ]
 }
 
 /** What each stage found, up to the one that refused. */

@@ -13,7 +13,7 @@ Usage
   agent-authz config check --config FILE           is this configuration valid? exit 0 or 1
   agent-authz config schema                        the configuration as JSON Schema
   agent-authz check --config FILE --request FILE   decide one CheckRequest (protojson) and say why;
-                                                   exit 0 allow, 1 deny, 2 error
+                                                   exit 0 allow, 1 deny (observed too), 2 error
   agent-authz --version | --help
 
 Signals to serve
@@ -115,7 +115,10 @@ async function serve(config: string): Promise<undefined> {
     // Nobody was answered yet.
     if (service === undefined) process.exit(code)
     service.stop().then(
-      () => process.exit(code),
+      () => {
+        log.info({}, 'drained')
+        process.exit(code)
+      },
       () => process.exit(EXIT.failed),
     )
   }

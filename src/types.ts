@@ -177,8 +177,6 @@ export interface Trail {
   decision?: Decision
   /** The stage that runs, and since when, in milliseconds since the epoch. */
   entered?: { readonly stage: Stage; readonly at: number }
-  /** The stage that threw; absent where none did, or none was entered yet. A refusal by policy is no throw. */
-  refusedIn?: Stage
   /** Microseconds spent in each stage that was entered. */
   readonly durations: { [stage in Stage]?: number }
 }

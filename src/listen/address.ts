@@ -42,3 +42,8 @@ export function cannotListen(setting: string, address: string, code = 'not an ad
   const hint = code === 'EADDRINUSE' ? '; is another process using it?' : ''
   return new Unusable(`${setting}: cannot listen on ${address} (${code})${hint}`)
 }
+
+/** A Unix socket, or loopback: what is said there does not cross a network. */
+export function isLocal(address: string): boolean {
+  return /^(unix:|localhost:|127(\.\d{1,3}){3}:|\[::1\]:)/.test(address)
+}

@@ -1,6 +1,6 @@
 import { Server, type ServerCredentials, setLogger } from '@grpc/grpc-js'
 import type { Check, Clock, Log } from '../types.ts'
-import { cannotListen, freeSocket } from './address.ts'
+import { cannotListen, freeSocket, isLocal } from './address.ts'
 import { readCredentials, type TlsSettings } from './credentials.ts'
 import { CONNECTIONS_MS, drain } from './drain.ts'
 import { definition, extAuthz } from './ext-authz.ts'
@@ -53,6 +53,8 @@ export async function createGrpcServer(
   const credentials = readCredentials(settings.tls)
   await freeSocket(settings.grpc)
   const address = await bind(server, settings.grpc, credentials)
+  if (!settings.tls && !isLocal(address))
+    deps.log.warn({ grpc: address }, 'reachable from elsewhere without TLS: who stands in between decides')
 
   let leaving = false
   return {

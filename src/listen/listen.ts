@@ -4,7 +4,7 @@ import type { Check, Clock, Log } from '../types.ts'
 import { type AdminDeps, createAdmin } from './admin.ts'
 import { createGrpcServer, type GrpcServer } from './grpc-server.ts'
 
-export { heldRequestFromProtojson, readerFromProtojson } from './protojson.ts'
+export { heldRequestFromProtojson } from './protojson.ts'
 
 const HOST_PORT = /^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/
 const portFits = (text: string) => text.startsWith('unix:') || Number(/\d+$/.exec(text)?.[0]) <= 65_535

@@ -11,9 +11,9 @@ const PROTO = join(import.meta.dirname, '../../proto')
 /**
  * A CheckRequest written by a person as protojson, taken over the same bytes as Envoy's. Names in lowerCamelCase or
  * snake_case, null for absent; what is unknown or of another type is Unusable at once, by its place and never by its value.
- * Reading what was given then refuses what it would refuse of Envoy. Any is read as `{typeUrl, value}` only.
+ * Whether it can be judged is asked as of Envoy's. Any is read as `{typeUrl, value}` only.
  */
-export function readerFromProtojson(text: string): () => HeldRequest {
+export function heldRequestFromProtojson(text: string): HeldRequest {
   let json: unknown
   try {
     json = JSON.parse(text)
@@ -24,11 +24,7 @@ export function readerFromProtojson(text: string): () => HeldRequest {
   const loaded = loadSync('envoy/service/auth/v3/external_auth.proto', { includeDirs: [PROTO] })
   const { Check } = loaded[AUTHORIZATION] as ServiceDefinition
   const bytes = Check?.requestSerialize(request) as Buffer
-  return () => decodeCheckRequest(bytes)
-}
-
-export function heldRequestFromProtojson(text: string): HeldRequest {
-  return readerFromProtojson(text)()
+  return decodeCheckRequest(bytes)
 }
 
 function messageOf(fields: Fields, value: unknown, place: string): object {

@@ -1,9 +1,13 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
-import { describe, expect, it } from 'vitest'
-import { configSchema } from '../../src/config.ts'
+import { afterAll, describe, expect, it } from 'vitest'
+import { configSchema, readConfig } from '../../src/config.ts'
+import { createProgram } from '../../src/decide/wasm.ts'
 import { REASONS } from '../../src/denied.ts'
+import { heldRequestFromProtojson } from '../../src/listen/listen.ts'
 import { createMetrics } from '../../src/record/record.ts'
+import { compile, unpack } from '../unit/decide/compile.ts'
 
 const root = join(import.meta.dirname, '../..')
 const src = join(root, 'src')
@@ -83,6 +87,8 @@ function withoutTypes(file: string): string {
 }
 
 describe('README', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'readme-'))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
   const readme = read('README.md')
 
   it.each(Object.entries(REASONS))('names the reason %s with its status %i', (reason, status) => {
@@ -117,6 +123,38 @@ describe('README', () => {
     )
     expect(keys.length).toBeGreaterThan(3)
     expect(keys.filter(key => !readme.includes(`\`${key}\``))).toEqual([])
+  })
+
+  const block = (language: string, having: string) =>
+    [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'gm'))]
+      .map(([, text]) => text as string)
+      .find(text => text.includes(having)) ?? ''
+
+  it('shows a configuration that is valid', () => {
+    const file = join(folder, 'agent-authz.yaml')
+    writeFileSync(file, block('yaml', 'issuers:'))
+    expect(readConfig(file).issuers[0]?.name).toBe('corp')
+  })
+
+  it('shows a request that is one', () => {
+    const request = heldRequestFromProtojson(block('json', '"attributes"'))
+    expect(request).toMatchObject({ method: 'GET', host: 'mail.example.com' })
+    expect(() => request.assertJudgeable()).not.toThrow()
+  })
+
+  it('shows a policy that decides as it reads', async () => {
+    const { '/policy.wasm': wasm } = await unpack(compile(block('rego', 'package envoy.authz')))
+    const { evaluate } = createProgram(wasm as Buffer, new TextEncoder().encode('{}').buffer)
+    const decided = (agent: string) => {
+      const input = {
+        attributes: { request: { http: { method: 'GET' } } },
+        parsed_path: ['v1', 'folders', 'inbox', 'messages'],
+        identity: { agent, scopes: ['read:mail:inbox'] },
+      }
+      return evaluate(new TextEncoder().encode(JSON.stringify(input)).buffer, 'envoy/authz/result')
+    }
+    expect(decided('mail-summary')).toEqual([{ result: { allowed: true } }])
+    expect(decided('other')).toEqual([{ result: { allowed: false } }])
   })
 
   it('names only make targets that exist', () => {

@@ -177,7 +177,7 @@ describe('an explanation', () => {
     const { outcome, lines } = await told(reading(), {
       edit: config => Object.assign(config, { mode: 'observe' }),
     })
-    expect(outcome).toBe('allow')
+    expect(outcome).toBe('deny')
     expect(lines[0]).toBe('allow (observed: deny)')
     expect(lines).toContain('identify  refused: token_missing')
     expect(lines).toContain('          x-agent-id removed')

@@ -195,6 +195,17 @@ function raise(error: unknown = new Error('secret')): never {
 }
 
 describe('an address', () => {
+  it.each([
+    ['0.0.0.0:0', 1],
+    ['127.0.0.1:0', 0],
+    ['localhost:0', 0],
+  ])('%s without TLS is warned of where others can reach it', async (grpc, warnings) => {
+    const log = keptLog()
+    const deps = { check: () => allowed, clock: Date.now, log }
+    open.servers.push(await createGrpcServer({ grpc, check_timeout: 60_000 }, deps))
+    expect(log.lines.filter(({ level }) => level === 'warn')).toHaveLength(warnings)
+  })
+
   it('that is in use is refused by the name of its setting, and in one message', async () => {
     const printed = vi.spyOn(console, 'error')
     const address = await started()
