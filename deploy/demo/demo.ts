@@ -28,7 +28,9 @@ async function main(): Promise<number> {
   const taken = await takenPorts(ports)
   const problems = missing()
   if (taken.length > 0)
-    problems.push(`in use: ${taken.join(', ')}. Stop what listens there, or choose others: make demo ARGS='--base-port N'`)
+    problems.push(
+      `in use: ${taken.join(', ')}. Stop what listens there, or choose others: make demo ARGS='--base-port N'`,
+    )
   if (problems.length > 0) throw new Error(problems.join('\n'))
 
   const parts = await startParts(runFolder(basePort), ports)
