@@ -1,7 +1,7 @@
 # Who may do what, decided by which agent asks. Each agent of data.agents has a task; each task is a file of its own.
 # What follows an agent is rows in data.json, not rules: a rule for each agent would make every decision slower.
 #
-#   task         agent          host                   requests
+#   task         agent          host                   for example
 #   mail         mail-summary   mail.example.com       GET /v1/folders/inbox/messages
 #   analytics    sql-analytics  sql.example.com        GET /v1/datasets/sales/rows, POST /v1/queries {"name": "revenue_by_month"}
 #   git          git-bot        git.example.com        GET /v1/repos/acme-web/contents, GET and POST /v1/repos/acme-web/pulls

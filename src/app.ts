@@ -53,7 +53,7 @@ export async function startService(file: string, log: Log): Promise<Service> {
       throw error
     },
   )
-  let configurationError: string | undefined
+  let configurationError: string | null = null
   metrics.configurationLoaded('ok')
 
   let ending: Promise<void> | undefined
@@ -64,8 +64,8 @@ export async function startService(file: string, log: Log): Promise<Service> {
       !stopping &&
       issuers.some(({ keys }) => keys > 0) &&
       issuers.every(({ keys, required }) => keys > 0 || !required)
-    const configuration = configurationError ?? null
-    return { ready, detail: { ready, stopping, configuration, policy: engine.decide.status(), issuers } }
+    const policy = engine.decide.status()
+    return { ready, detail: { ready, stopping, configuration: configurationError, policy, issuers } }
   }
   const listen = await createListen(listening, {
     check: (read, deadline) => engine.check(read, deadline),
@@ -133,7 +133,7 @@ export async function startService(file: string, log: Log): Promise<Service> {
     for (const { name } of config.issuers)
       if (!next.issuers.some(issuer => issuer.name === name)) metrics.issuerRemoved(name)
     config = next
-    configurationError = undefined
+    configurationError = null
     metrics.configurationLoaded('ok')
     log.info({ file }, 'the configuration was read again and is in force')
     previous.engine.identify.close()
@@ -187,7 +187,7 @@ export async function createEngine(
       previous && isDeepStrictEqual(previous.config.policy, config.policy)
         ? previous.decide
         : await createDecide(config.policy, { clock, log, events: metrics })
-    await identify.start()
+    identify.start()
   } catch (error) {
     identify.close()
     if (decide !== previous?.decide) decide?.close()

@@ -1,5 +1,6 @@
 import type { DecideRoom } from './decide/decide.ts'
 import { asDenied, Denied, refusal } from './denied.ts'
+import { frames } from './frames.ts'
 import type { gather } from './gather/gather.ts'
 import { type IdentifyRoom, insistOnAgent } from './identify/identify.ts'
 import type { RecordRoom } from './record/record.ts'
@@ -26,6 +27,8 @@ export interface Rooms {
   readonly record: Pick<RecordRoom, 'hasRoom' | 'record'>
 }
 
+const UNDECIDED = refusal(new Denied('internal_error'))
+
 /**
  * One check: identify → gather → decide → respond → record. Starts from no decision at all; whatever a stage throws is a refusal with a
  * reason. What fails again while refusing is thrown on, for the listener's prepared refusal. Synchronous unless `identify` has to wait.
@@ -36,7 +39,13 @@ export function createCheck(
   { clock, newId, log }: { clock: Clock; newId: () => string; log: Log },
 ): Check {
   return (read, deadline) => {
-    const trail: Trail = { decisionId: newId(), startedAt: clock(), route: defaults, durations: {} }
+    const trail: Trail = {
+      decisionId: newId(),
+      startedAt: clock(),
+      route: defaults,
+      decision: UNDECIDED,
+      durations: {},
+    }
     try {
       const request = read()
       trail.request = request
@@ -79,7 +88,6 @@ export function createCheck(
 
   function refuse(trail: Trail, thrown: unknown): Reply {
     const denied = asDenied(thrown)
-    // Frames only: the message of a foreign error may quote what it choked on.
     if (denied.cause instanceof Error)
       log.error({ decision_id: trail.decisionId, at: frames(denied.cause) }, 'a check failed inside')
     enter(trail, 'respond')
@@ -89,7 +97,7 @@ export function createCheck(
 
   /** No record, no access: where the decision log has no room, an allow becomes a refusal. */
   function answer(trail: Trail): Reply {
-    if (trail.decision?.outcome === 'allow' && !record.hasRoom())
+    if (trail.decision.outcome === 'allow' && !record.hasRoom())
       trail.decision = refusal(new Denied('log_full'))
     const reply = respond(trail)
     leave(trail, clock())
@@ -108,12 +116,4 @@ export function createCheck(
 
 function leave({ entered, durations }: Trail, now: number): void {
   if (entered) durations[entered.stage] = Math.round((now - entered.at) * 1000)
-}
-
-function frames(error: Error): string[] {
-  return (error.stack ?? '')
-    .split('\n')
-    .filter(line => /^\s+at /.test(line))
-    .slice(0, 8)
-    .map(line => line.trim())
 }

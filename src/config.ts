@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
+import { problemsOf } from './config-problems.ts'
 import { policySettings } from './decide/decide.ts'
 import { issuersSettings } from './identify/identify.ts'
 import { listenSettings } from './listen/listen.ts'
-import { nearest } from './nearest.ts'
 import { decisionLogSettings } from './record/record.ts'
 import { Unusable } from './unusable.ts'
 
@@ -47,7 +47,7 @@ export function readConfig(file: string): Config {
   const problems: string[] = []
   const raw = references(parse(file), folder, '', problems)
   const { data, error } = settings.safeParse(raw)
-  problems.push(...(error?.issues ?? []).flatMap(describe))
+  problems.push(...(error?.issues ?? []).flatMap(issue => problemsOf(issue, configSchema())))
   if (!data || problems.length > 0) throw new Unusable([`${file} cannot be used:`, ...problems].join('\n  '))
   return absolute(data, folder)
 }
@@ -110,74 +110,6 @@ function fileText(path: string, place: string, problems: string[]): string {
     problems.push(`${place}: cannot read ${path} (${(error as NodeJS.ErrnoException).code})`)
     return ''
   }
-}
-
-type Issue = z.core.$ZodIssue
-
-function describe(issue: Issue): string[] {
-  const place = placeOf(issue.path)
-  switch (issue.code) {
-    case 'unrecognized_keys': {
-      const known = keysAt(configSchema() as JsonSchema, issue.path)
-      return issue.keys.map(
-        key => `${placeOf([...issue.path, key])}: unknown key; did you mean ${nearest(key, known)}?`,
-      )
-    }
-    case 'invalid_type':
-      return [
-        issue.message.endsWith('received undefined') ? `${place}: is required` : `${place}: ${plain(issue)}`,
-      ]
-    case 'invalid_union': {
-      // The branch that went furthest is the one that was meant.
-      const [meant = []] = [...issue.errors].sort((a, b) => depth(b) - depth(a))
-      if (depth(meant) === 0) return [`${place}: expected ${issue.errors.flat().map(expected).join(' or ')}`]
-      return meant.flatMap(inner => describe({ ...inner, path: [...issue.path, ...inner.path] }))
-    }
-    case 'too_small':
-      return [`${place}: ${issue.origin === 'array' && issue.minimum === 1 ? 'is empty' : plain(issue)}`]
-    default:
-      return [`${place}: ${plain(issue)}`]
-  }
-}
-
-/** The library's own words without their preamble. */
-function plain({ message }: Issue): string {
-  return message.replace(/^(?:Invalid (?:input|option)|Too (?:small|big)): /, '')
-}
-
-function placeOf(path: readonly PropertyKey[]): string {
-  const place = path.reduce<string>(
-    (text, key) =>
-      typeof key === 'number' ? `${text}[${key}]` : text === '' ? String(key) : `${text}.${String(key)}`,
-    '',
-  )
-  return place === '' ? 'configuration' : place
-}
-
-function expected(issue: Issue): string {
-  return plain(issue)
-    .replace(/^expected /, '')
-    .replace(/, received \w+$/, '')
-}
-
-function depth(issues: readonly Issue[]): number {
-  return Math.max(...issues.map(({ path, code }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)))
-}
-
-interface JsonSchema {
-  readonly properties?: Record<string, JsonSchema>
-  readonly items?: JsonSchema
-  readonly anyOf?: readonly JsonSchema[]
-}
-
-function keysAt(schema: JsonSchema, path: readonly PropertyKey[]): string[] {
-  const branches = schema.anyOf ?? [schema]
-  const [step, ...rest] = path
-  if (step === undefined) return branches.flatMap(({ properties }) => Object.keys(properties ?? {}))
-  return branches.flatMap(({ properties, items }) => {
-    const next = typeof step === 'number' ? items : properties?.[String(step)]
-    return next ? keysAt(next, rest) : []
-  })
 }
 
 function absolute(config: Config, folder: string): Config {

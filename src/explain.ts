@@ -24,22 +24,18 @@ export async function explain(configFile: string, requestFile: string, log: Log)
   const clock = createClock()
   const config = readConfig(configFile)
   const request = heldRequestFromProtojson(readText(requestFile))
-  let seen: { trail: Trail; reply: Reply } | undefined
-  const record = {
-    hasRoom: () => true,
-    record: (trail: Trail, reply: Reply) => {
-      seen = { trail, reply }
-    },
-  }
+  const trails: Trail[] = []
+  const record = { hasRoom: () => true, record: (trail: Trail) => void trails.push(trail) }
   const engine = await createEngine(config, { clock, log, metrics: createMetrics(''), record })
   try {
     const signal = AbortSignal.timeout(PATIENCE_MS)
-    await engine.check(() => request, { at: clock() + PATIENCE_MS, signal: () => signal })
+    const reply = await engine.check(() => request, { at: clock() + PATIENCE_MS, signal: () => signal })
+    const [trail] = trails
+    if (!trail) throw new Error('a check without a record')
+    return { outcome: trail.decision.outcome, text: tell(trail, reply) }
   } finally {
     engine.close()
   }
-  const { trail, reply } = seen as unknown as { trail: Trail; reply: Reply }
-  return { outcome: trail.decision?.outcome ?? 'deny', text: tell(trail, reply) }
 }
 
 function readText(file: string): string {
@@ -60,7 +56,7 @@ function tell(trail: Trail, reply: Reply): string {
     ...reply.headers.map(([name, value]): Told => ['', `${name}: ${value}`]),
     ...(reply.kind === 'allow' ? changes(reply) : []).map((change): Told => ['', change]),
   ]
-  const observed = decision && decision.outcome !== reply.kind
+  const observed = decision.outcome !== reply.kind
   return [
     `${reply.kind}${observed ? ' (observed: deny)' : ''}`,
     ...[...stages(trail), ...answered].map(([stage, finding]) => `${stage.padEnd(10)}${finding}`),
@@ -80,14 +76,14 @@ function changes({ headersToRemove, responseHeaders, queryToSet, queryToRemove }
 /** What each stage found, up to the one that refused. */
 function stages(trail: Trail): Told[] {
   const { request, route, identity, decision } = trail
-  const policy = decision?.policy
+  const { policy } = decision
   const found: Told[] = [
     // Without the query, as in the decision log: it may hold what is nobody else's to see.
     ['request', request ? `${request.method} ${request.host}${request.path.split('?', 1)[0]}` : ''],
     ['route', `mode ${route.mode}, identity ${route.identity}, authorization ${route.authorization}`],
     ['identify', identity ? identityFound(identity) : 'no token, and none is required'],
     ['gather', 'path, query and body read'],
-    ['decide', `${decision?.outcome} by ${policy?.entrypoint} at revision ${policy?.revision}`],
+    ['decide', `${decision.outcome} by ${policy?.entrypoint} at revision ${policy?.revision}`],
   ]
   const refusing = found.findIndex(([stage]) => stage === refusedBy(trail))
   return found.map(([stage, finding], i) => {
@@ -100,9 +96,9 @@ function stages(trail: Trail): Told[] {
 
 /** The last stage that was entered; none where policy decided. */
 function refusedBy({ decision, durations }: Trail): string | undefined {
-  if (decision?.policy) return undefined
+  if (decision.policy) return undefined
   const entered = (['decide', 'gather', 'identify'] as const).find(stage => durations[stage] !== undefined)
-  return entered ?? (decision?.reason === 'route_invalid' ? 'route' : 'request')
+  return entered ?? (decision.reason === 'route_invalid' ? 'route' : 'request')
 }
 
 function identityFound({ issuer, agent, actorSource, delegator, scopes }: Identity): string {
@@ -111,5 +107,5 @@ function identityFound({ issuer, agent, actorSource, delegator, scopes }: Identi
 }
 
 function why({ decision }: Trail): string {
-  return decision ? [decision.reason, decision.note].filter(Boolean).join(': ') : 'none'
+  return [decision.reason, decision.note].filter(Boolean).join(': ')
 }

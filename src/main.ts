@@ -1,8 +1,10 @@
+#!/usr/bin/env node
 import { parseArgs } from 'node:util'
 import { destination, pino } from 'pino'
 import { type Service, startService, VERSION } from './app.ts'
 import { configSchema, readConfig } from './config.ts'
 import { explain } from './explain.ts'
+import { frames } from './frames.ts'
 import type { Log } from './types.ts'
 import { Unusable } from './unusable.ts'
 
@@ -137,7 +139,7 @@ async function serve(config: string): Promise<undefined> {
   process.on('uncaughtException', error =>
     end(
       EXIT.failed,
-      { error: error?.name, at: error?.stack?.match(/^ +at .*/gm)?.slice(0, 8) },
+      error instanceof Error ? { error: error.name, at: frames(error) } : { error: typeof error },
       'a fault inside: draining',
     ),
   )

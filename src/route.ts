@@ -4,12 +4,12 @@ import type { RouteSettings } from './types.ts'
 const PREFIX = 'agent_authz_'
 
 /** Every key that a route may set, each with the values it may take. */
-const KEYS = {
+const KEYS: Readonly<Record<string, Readonly<Record<string, Partial<RouteSettings>>>>> = {
   agent_authz_mode: { enforce: { mode: 'enforce' }, observe: { mode: 'observe' } },
   agent_authz_identity: { required: { identity: 'required' }, optional: { identity: 'optional' } },
   agent_authz_require_agent: { true: { requireAgent: true }, false: { requireAgent: false } },
   agent_authz_authorization: { remove: { authorization: 'remove' }, keep: { authorization: 'keep' } },
-} as const satisfies Record<string, Record<string, Partial<RouteSettings>>>
+}
 
 /**
  * The settings of one route: the service's own, with what Envoy's `context_extensions` say over them, looser or stricter.
@@ -23,9 +23,7 @@ export function routeSettings(
   let settings = defaults
   for (const [key, value] of Object.entries(contextExtensions)) {
     if (!key.startsWith(PREFIX)) continue
-    const values: Record<string, Partial<RouteSettings>> | undefined = Object.hasOwn(KEYS, key)
-      ? KEYS[key as keyof typeof KEYS]
-      : undefined
+    const values = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined
     if (values === undefined || !Object.hasOwn(values, value)) throw new Denied('route_invalid')
     settings = { ...settings, ...values[value] }
   }

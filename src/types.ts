@@ -1,4 +1,4 @@
-/** The nouns that travel between rooms. Each is plain data or a small reading of it; none holds bytes or a raw token. */
+/** The nouns that travel between rooms. Each is plain data or a small reading of it; none holds bytes, and only HeldRequest a raw token. */
 
 export type Json = string | number | boolean | null | readonly Json[] | JsonObject
 export type JsonObject = { readonly [key: string]: Json }
@@ -77,11 +77,14 @@ export const TRUSTED_HEADERS = [
   'x-authz-decision-id',
 ] as const
 
-/** The trusted header that a name could pass for: CGI and its like read every character that is no letter or digit alike. */
+/** The trusted header that a name could be taken for: to CGI-like upstreams every character but letters and digits is the same. */
 export function trustedHeaderLike(name: string): string | undefined {
   const alike = name.toLowerCase().replace(/[^a-z0-9]/g, '-')
   return TRUSTED_HEADERS.find(trusted => trusted === alike)
 }
+
+/** How deep metadata may be nested: Envoy reads at most 100 messages inside one another, and an object is three of them. */
+export const DEEPEST_METADATA = 32
 
 /** What was learned about one call before policy is asked. */
 export interface CallContext {
@@ -174,14 +177,15 @@ export interface Trail {
   request?: HeldRequest
   route: RouteSettings
   identity?: Identity
-  decision?: Decision
+  /** From the start a refusal of ours; what is decided takes its place. */
+  decision: Decision
   /** The stage that runs, and since when, in milliseconds since the epoch. */
   entered?: { readonly stage: Stage; readonly at: number }
   /** Microseconds spent in each stage that was entered. */
   readonly durations: { [stage in Stage]?: number }
 }
 
-/** The whole service as its listeners see it: a refusal where anything fails. `read` may throw a Denied. */
+/** The whole service as its listeners see it: a refusal where anything fails; it throws only where refusing fails too. `read` may throw a Denied. */
 export type Check = (read: () => HeldRequest, deadline: Deadline) => Reply | Promise<Reply>
 
 /** The service log. Fields are named one by one; none may hold a token, a header value or a tool argument. */

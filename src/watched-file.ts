@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 const POLL_MS = 500
 
 export interface WatchedFile {
-  /** From now on: `act` whenever the file is another than when this began to watch it, or than at the last call. */
+  /** From now on calls `act` whenever the file has changed since it was last looked at, first by `watchedFile` itself. */
   onChange(act: () => void): void
   close(): void
 }

@@ -54,12 +54,12 @@ function readFile(file: string): Buffer {
   try {
     const found = statSync(file)
     if (!found.isFile()) throw new Unusable('it is not a file')
-    if (found.size <= MOST_COMPRESSED) return readFileSync(file)
+    if (found.size > MOST_COMPRESSED) throw new Unusable('it is over 32 MiB')
+    return readFileSync(file)
   } catch (error) {
     if (error instanceof Unusable) throw error
     throw new Unusable(`it cannot be read (${(error as NodeJS.ErrnoException).code})`)
   }
-  throw new Unusable('it is over 32 MiB')
 }
 
 async function unpack(packed: Buffer): Promise<Map<string, Buffer>> {
@@ -114,14 +114,9 @@ function newTree(): Tree {
 function merge(into: Tree, from: Json): Tree {
   for (const [key, value] of Object.entries(from as Tree)) {
     const there = into[key]
-    if (isLosslessObject(value)) {
-      if (there !== undefined && !isLosslessObject(there))
-        throw new Unusable('its data.json files contradict each other')
-      into[key] = merge(there ?? newTree(), value)
-    } else {
-      if (there !== undefined) throw new Unusable('its data.json files contradict each other')
-      into[key] = value
-    }
+    if (there === undefined) into[key] = isLosslessObject(value) ? merge(newTree(), value) : value
+    else if (isLosslessObject(there) && isLosslessObject(value)) merge(there, value)
+    else throw new Unusable('its data.json files contradict each other')
   }
   return into
 }

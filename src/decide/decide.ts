@@ -50,7 +50,7 @@ export type PolicySettings = z.infer<typeof policySettings>
 export interface DecideEvents {
   policyLoaded(at: number): void
   policyFailed(): void
-  policyReplaced(): void
+  instanceReplaced(): void
 }
 
 export interface PolicyStatus {
@@ -63,7 +63,7 @@ export interface PolicyStatus {
 }
 
 export interface DecideRoom {
-  /** Never throws: a policy that throws, is undefined or malformed is a refusal like any other. */
+  /** A policy that throws, is undefined or malformed is a refusal like any other. */
   decide(context: CallContext): Decision
   status(): PolicyStatus
   close(): void
@@ -100,11 +100,12 @@ export async function createDecide(
   return {
     decide(context) {
       const { program, ref } = policy
+      const input = policyInput(context, settings.input)
       let result: unknown
       try {
-        result = program.evaluate(policyInput(context, settings.input), entrypoint)
+        result = program.evaluate(input, entrypoint)
       } catch {
-        events.policyReplaced()
+        events.instanceReplaced()
         return refusal(new Denied('policy_error', 'the policy threw'), ref)
       }
       return verdict(result, ref, reasons)
@@ -126,12 +127,9 @@ export async function createDecide(
     try {
       const next = await load()
       if (closed) return
-      if (next.digest === policy.digest) {
-        error = null
-        return
-      }
-      policy = next
       error = null
+      if (next.digest === policy.digest) return
+      policy = next
       events.policyLoaded(next.loadedAt)
       log.info({ file, revision: next.ref.revision }, 'a new policy decides')
     } catch (thrown) {
@@ -143,13 +141,11 @@ export async function createDecide(
   }
 
   async function load(): Promise<Policy> {
+    const configured = settings.canaries === undefined ? [] : readCanaries(settings.canaries)
     try {
       const bundle = await readBundle(file, entrypoint)
       const program = createProgram(bundle.wasm, bundle.data)
-      const cases = [
-        ...(settings.canaries === undefined ? [] : readCanaries(settings.canaries)),
-        ...ownCanaries(bundle.canaries),
-      ]
+      const cases = [...configured, ...ownCanaries(bundle.canaries)]
       for (const wanted of [entrypoint, ...cases.flatMap(({ entrypoint: own }) => own ?? [])])
         if (!program.entrypoints.includes(wanted))
           throw new Unusable(`it has no entry point ${wanted}, only ${program.entrypoints.join(', ')}`)
@@ -161,7 +157,7 @@ export async function createDecide(
         loadedAt: clock(),
       }
     } catch (thrown) {
-      if (thrown instanceof Unusable && !thrown.message.startsWith('policy.'))
+      if (thrown instanceof Unusable)
         throw new Unusable(`policy.bundle: ${file} cannot be used: ${thrown.message}`)
       throw thrown
     }

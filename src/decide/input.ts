@@ -4,7 +4,7 @@ const VERSION = { ext_authz: 'v3', encoding: 'protojson', agent_authz: 1 }
 const CREDENTIALS: ReadonlySet<string> = new Set(['authorization', 'cookie'])
 
 /**
- * The `input` document as JSON text: what opa-envoy-plugin hands to policy, with `identity` and `now` (seconds) beside it.
+ * The `input` document as JSON text in UTF-8: what opa-envoy-plugin hands to policy, with `identity` and `now` (seconds) beside it.
  * Authorization and cookie headers are left out unless `credentials`. The body is put in as it was sent.
  */
 export function policyInput(context: CallContext, { credentials }: { credentials: boolean }): ArrayBuffer {
@@ -23,8 +23,7 @@ export function policyInput(context: CallContext, { credentials }: { credentials
     ...(identity && { identity: identityInput(identity) }),
     now: Math.floor(now / 1000),
   })
-  const text = new TextEncoder().encode(`${rest.slice(0, -1)},"parsed_body":${parsedBody}}`)
-  return text.buffer
+  return new TextEncoder().encode(`${rest.slice(0, -1)},"parsed_body":${parsedBody}}`).buffer
 }
 
 /** Prior actors are not among these fields: RFC 8693, section 4.1. */

@@ -1,4 +1,4 @@
-import { type Field, type Json, type JsonObject, trustedHeaderLike } from '../types.ts'
+import { DEEPEST_METADATA, type Field, type Json, type JsonObject, trustedHeaderLike } from '../types.ts'
 
 /** A result that is not what it must be. The message is a constant phrase: the name of the key. */
 export class Malformed extends Error {}
@@ -60,9 +60,6 @@ export function queryFields(value: Json | undefined, key: string): Field[] {
     throw new Malformed(key)
   return all
 }
-
-/** As deep as Envoy surely reads an answer; one that it cannot read is no answer. */
-const DEEPEST_METADATA = 32
 
 /** What may become a `google.protobuf.Struct`: objects and lists at most 32 inside one another, finite numbers, whole characters. */
 export function metadata(value: Json, key: string): JsonObject {

@@ -45,8 +45,8 @@ export function verdict(resultSet: unknown, policy: PolicyRef, reasons: Readonly
     if (!Array.isArray(resultSet)) throw new Malformed('no result set')
     if (resultSet.length === 0) return refusal(new Denied('policy_undefined'), policy)
     if (resultSet.length > 1 || !isObject(resultSet[0])) throw new Malformed('several results')
-    const result: unknown = resultSet[0].result
-    if (typeof result === 'boolean') return result ? allow({}, policy, reasons) : deny({}, policy, reasons)
+    const given = resultSet[0].result
+    const result = typeof given === 'boolean' ? { allowed: given } : given
     if (!isObject(result)) throw new Malformed('neither a boolean nor an object')
     if (typeof result.allowed !== 'boolean') throw new Malformed('allowed is not a boolean')
     if (OBLIGATIONS.some(key => result[key] !== undefined))

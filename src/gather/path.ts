@@ -12,20 +12,14 @@ export function parsePath(target: string): {
   const mark = target.indexOf('?')
   const path = mark < 0 ? target : target.slice(0, mark)
   return {
-    parsedPath: percentDecoded(path).replace(/^\/+/, '').split('/'),
+    parsedPath: decoded(path, () => new Denied('path_invalid', 'percent-encoding'))
+      .replace(/^\/+/, '')
+      .split('/'),
     parsedQuery: mark < 0 ? {} : parseForm(target.slice(mark + 1), () => new Denied('path_invalid', 'query')),
   }
 }
 
-function percentDecoded(path: string): string {
-  try {
-    return decodeURIComponent(path)
-  } catch {
-    throw new Denied('path_invalid', 'percent-encoding')
-  }
-}
-
-/** `a=1&a=2&b` as lists by name; `+` is a space. A `;` is refused, since readers differ on whether it separates. */
+/** `a=1&a=2&b` as lists by name; `+` is a space. Refused are a `;`, since readers differ on whether it separates, and over 512 names. */
 export function parseForm(text: string, refusal: () => Denied): { [name: string]: string[] } {
   const form: { [name: string]: string[] } = Object.create(null)
   let names = 0
@@ -34,10 +28,10 @@ export function parseForm(text: string, refusal: () => Denied): { [name: string]
     if (pair.includes(';')) throw refusal()
     const equals = pair.indexOf('=')
     const [name, value] = equals < 0 ? [pair, ''] : [pair.slice(0, equals), pair.slice(equals + 1)]
-    const key = decoded(name, refusal)
+    const key = decoded(name.replaceAll('+', ' '), refusal)
     const values = form[key] ?? []
     if (values.length === 0 && ++names > MOST_NAMES) throw refusal()
-    values.push(decoded(value, refusal))
+    values.push(decoded(value.replaceAll('+', ' '), refusal))
     form[key] = values
   }
   return form
@@ -45,7 +39,7 @@ export function parseForm(text: string, refusal: () => Denied): { [name: string]
 
 function decoded(text: string, refusal: () => Denied): string {
   try {
-    return decodeURIComponent(text.replaceAll('+', ' '))
+    return decodeURIComponent(text)
   } catch {
     throw refusal()
   }

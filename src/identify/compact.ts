@@ -25,11 +25,12 @@ export function readCompact(token: string): Unverified {
 }
 
 function object(part: string): JsonObject {
+  const bytes = decode(part)
   let text: string
   try {
-    text = utf8.decode(decode(part))
-  } catch (error) {
-    throw error instanceof Denied ? error : malformed('not UTF-8')
+    text = utf8.decode(bytes)
+  } catch {
+    throw malformed('not UTF-8')
   }
   const value = strictObject(text)
   if (!value) throw malformed('not a strict JSON object')

@@ -37,7 +37,7 @@ export interface IdentifyRoom {
   ): Identity | undefined | Promise<Identity>
   status(): IssuerStatus[]
   /** Reads key files (Unusable when one is broken) and begins to fetch the others; does not wait for them. */
-  start(): Promise<void>
+  start(): void
   close(): void
   /** The key sources, by what they depend on, for a successor to take over. */
   readonly sources: ReadonlyMap<string, KeySource>
@@ -59,9 +59,9 @@ export function createIdentify(
   const issuers = new Map<string, Issuer>()
   try {
     for (const issuer of settings) {
-      const same = sourceKey(issuer)
-      const source = previous?.sources.get(same)?.retain() ?? createKeySource(issuer, { clock, log, events })
-      sources.set(same, source)
+      const key = sourceKey(issuer)
+      const source = previous?.sources.get(key)?.retain() ?? createKeySource(issuer, { clock, log, events })
+      sources.set(key, source)
       issuers.set(issuer.issuer, { settings: issuer, source })
     }
   } catch (error) {
@@ -78,7 +78,7 @@ export function createIdentify(
     if (!issuer) throw new Denied('issuer_unknown')
     const unknownKey = () => events.unknownKey(issuer.settings.name)
     const { identity, key } = await verify(unverified, issuer, {
-      now: clock,
+      clock,
       deadline,
       unknownKey,
       issuerName,
@@ -109,7 +109,7 @@ export function createIdentify(
           error,
         }
       }),
-    async start() {
+    start() {
       for (const { name, max_lifetime } of settings)
         if (max_lifetime > USUAL_LIFETIME_MS)
           log.warn({ issuer: name }, 'max_lifetime is over 15m: a stolen token works for as long')

@@ -81,7 +81,7 @@ export function createKeySource(
       }
       watched = watchedFile(file)
       load(file)
-      watched.onChange(reread)
+      watched.onChange(() => reread(file))
     },
     retain() {
       owners++
@@ -151,9 +151,9 @@ export function createKeySource(
     }
   }
 
-  function reread(): void {
+  function reread(path: string): void {
     try {
-      load(file as string)
+      load(path)
     } catch (failure) {
       failed((failure as Error).message)
     }

@@ -45,8 +45,10 @@ function readKey(jwk: unknown): VerificationKey | undefined {
   try {
     const key = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' })
     const type = typeOf(key)
-    const fits = alg === undefined ? Object.values(KEY_FOR).includes(type ?? '') : KEY_FOR[alg] === type
-    return type !== undefined && fits ? { text: JSON.stringify(jwk), kid, alg, type, key } : undefined
+    const fitting = alg === undefined ? Object.values(KEY_FOR) : [KEY_FOR[alg]]
+    return type !== undefined && fitting.includes(type)
+      ? { text: JSON.stringify(jwk), kid, alg, type, key }
+      : undefined
   } catch {
     return undefined
   }

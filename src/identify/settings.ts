@@ -19,11 +19,11 @@ function isHttpUrl(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
 }
 
-/* When to look at what belongs together: also where single settings are wrong, so that all problems come at once. */
+/* When zod compares settings with one another: also where a single one is wrong, so that all problems are told at once. */
 const isObject = ({ value }: { value: unknown }) => typeof value === 'object' && value !== null
 const isArray = ({ value }: { value: unknown }) => Array.isArray(value)
 
-const NOT_TRUSTWORTHY = 'an https URL without credentials, or http on loopback'
+const TRUSTWORTHY_URL = 'an https URL without credentials, or http on loopback'
 
 export const issuerSettings = z
   .strictObject({
@@ -37,7 +37,7 @@ export const issuerSettings = z
     issuer: z.string().min(1).describe('The iss of its tokens, compared exactly.'),
     jwks_uri: z
       .string()
-      .refine(isTrustworthyUrl, NOT_TRUSTWORTHY)
+      .refine(isTrustworthyUrl, TRUSTWORTHY_URL)
       .optional()
       .describe('Where its keys are; without this and jwks_file: by OIDC discovery.'),
     jwks_file: z.string().min(1).optional().describe('A file with its keys, read again when it is replaced.'),
@@ -84,7 +84,7 @@ export const issuerSettings = z
   })
   .refine(given => Boolean(given.jwks_uri ?? given.jwks_file) || isTrustworthyUrl(given.issuer), {
     path: ['issuer'],
-    message: `for discovery: ${NOT_TRUSTWORTHY}`,
+    message: `for discovery: ${TRUSTWORTHY_URL}`,
     when: ({ value }) => isObject({ value }) && typeof (value as { issuer?: unknown }).issuer === 'string',
   })
 

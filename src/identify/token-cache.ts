@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import type { Identity } from '../types.ts'
+import type { Clock, Identity } from '../types.ts'
 import type { KeySource } from './key-source.ts'
 
 const MOST_TOKENS = 10_000
@@ -17,16 +17,16 @@ export interface TokenCache {
   set(token: string, entry: Entry): void
 }
 
-/** Verified tokens by a digest of their whole text, bounded, oldest out first. Failures are not kept. `now` in milliseconds. */
-export function createTokenCache(clock: () => number): TokenCache {
+/** Verified tokens by a digest of their whole text, bounded, oldest out first. Failures are not kept. */
+export function createTokenCache(clock: Clock): TokenCache {
   const entries = new Map<string, Entry>()
   return {
     get(token) {
-      const key = digest(token)
-      const entry = entries.get(key)
+      const id = digest(token)
+      const entry = entries.get(id)
       if (!entry) return undefined
       if (clock() < entry.identity.expiresAt * 1000 && entry.source.has(entry.key)) return entry.identity
-      entries.delete(key)
+      entries.delete(id)
       return undefined
     },
     set(token, entry) {

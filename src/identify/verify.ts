@@ -1,6 +1,6 @@
 import { compactVerify, errors } from 'jose'
 import { asDenied, Denied } from '../denied.ts'
-import type { Deadline, Identity } from '../types.ts'
+import type { Clock, Deadline, Identity } from '../types.ts'
 import { checkClaims, checkHeader, clientOf } from './claims.ts'
 import type { Unverified } from './compact.ts'
 import type { KeySource } from './key-source.ts'
@@ -20,13 +20,13 @@ const PROFILES: { readonly [profile in IssuerSettings['profile']]: typeof readDe
 
 /**
  * The identity that a token proves, checked in this order: header, key, signature, claims, delegation, trusted headers. Rejects with a Denied at the
- * first that is not right. `now` in milliseconds. Does not look at revocation.
+ * first that is not right. Does not look at revocation.
  */
 export async function verify(
   unverified: Unverified,
   { settings, source }: Issuer,
   deps: {
-    now: () => number
+    clock: Clock
     deadline: Deadline
     unknownKey: () => void
     issuerName: (iss: string) => string | undefined
@@ -40,7 +40,7 @@ export async function verify(
     if (asDenied(thrown).reason === 'signature_invalid') void source.refetch()
     throw thrown
   })
-  checkClaims(claims, settings, deps.now())
+  checkClaims(claims, settings, deps.clock())
   const delegation = PROFILES[settings.profile](claims, settings)
   const identity = identityOf(unverified, delegation, settings)
   return { identity: { ...identity, headers: trustedHeaders(identity, deps.issuerName) }, key: key.text }
@@ -85,7 +85,7 @@ async function checkSignature(token: string, { key }: VerificationKey, alg: stri
   try {
     await compactVerify(token, key, { algorithms: [alg] })
   } catch (error) {
-    if (error instanceof errors.JOSEError || error instanceof TypeError) throw new Denied('signature_invalid')
+    if (error instanceof errors.JOSEError) throw new Denied('signature_invalid')
     throw error
   }
 }

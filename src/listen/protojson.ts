@@ -47,7 +47,7 @@ function loadable(kind: Kind, value: unknown, place: string): unknown {
     case 'message':
       return isTimestamp(kind.fields) ? timestamp(value, place) : messageOf(kind.fields, value, place)
     case 'list':
-      if (!Array.isArray(value)) throw new Unusable(`${place}: is a list`)
+      if (!Array.isArray(value)) throw new Unusable(`${place}: must be a list`)
       return value.map((item, i) => messageOf(kind.fields, item, `${place}[${i}]`))
     case 'map':
       return Object.fromEntries(
@@ -60,10 +60,10 @@ function loadable(kind: Kind, value: unknown, place: string): unknown {
       return structOf(object(value, place), place, 1)
     case 'enum':
       if (!kind.names.includes(value as string) && !(typeof value === 'number' && fits('int32', value)))
-        throw new Unusable(`${place}: is one of ${kind.names.join(', ')}`)
+        throw new Unusable(`${place}: must be one of ${kind.names.join(', ')}`)
       return value
     default:
-      if (!fits(kind.kind, value)) throw new Unusable(`${place}: is ${FORMS[kind.kind]}`)
+      if (!fits(kind.kind, value)) throw new Unusable(`${place}: must be ${FORMS[kind.kind]}`)
       return value
   }
 }
@@ -104,7 +104,7 @@ function within(value: unknown, from: bigint, below: bigint): boolean {
 
 function object(value: unknown, place: string): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new Unusable(`${place}: is an object`)
+    throw new Unusable(`${place}: must be an object`)
   return value as Record<string, unknown>
 }
 
@@ -118,7 +118,7 @@ function timestamp(value: unknown, place: string): { seconds: number; nanos: num
   const [text, day = '', fraction = ''] = (typeof value === 'string' && form.exec(value)) || ['']
   const milliseconds = Date.parse(text.replace(/\.\d+/, ''))
   if (Number.isNaN(milliseconds) || !isInCalendar(day))
-    throw new Unusable(`${place}: is a time such as 2026-01-31T12:00:00Z`)
+    throw new Unusable(`${place}: must be a time such as 2026-01-31T12:00:00Z`)
   return { seconds: milliseconds / 1000, nanos: Number(fraction.padEnd(9, '0')) }
 }
 

@@ -1,4 +1,4 @@
-import type { HeldRequest, JsonObject, Reply, Trail } from '../types.ts'
+import type { Actor, HeldRequest, Identity, JsonObject, Reply, RouteSettings, Trail } from '../types.ts'
 
 /** What is kept of one check. Every field is named here; nothing is written "minus the secrets". */
 export interface AuditRecord {
@@ -6,7 +6,7 @@ export interface AuditRecord {
   trace_id?: string
   request_id?: string
   time: string
-  mode: 'enforce' | 'observe'
+  mode: RouteSettings['mode']
   outcome: 'allow' | 'deny'
   enforced: boolean
   reason: string
@@ -16,8 +16,8 @@ export interface AuditRecord {
   delegator?: string
   agent?: string
   agent_iss?: string
-  actor_source?: 'act' | 'client' | 'none'
-  prior_actors?: readonly { readonly sub: string; readonly iss: string }[]
+  actor_source?: Identity['actorSource']
+  prior_actors?: readonly Actor[]
   client_id?: string
   token_id?: string
   source?: { address?: string; principal?: string }
@@ -32,7 +32,6 @@ export interface AuditRecord {
 /** The record of a finished check. `status` is the HTTP status decided, which observe mode may not have enforced. */
 export function auditRecord(trail: Trail, reply: Reply, finishedAt: number): AuditRecord {
   const { request, identity, decision } = trail
-  const outcome = decision?.outcome ?? 'deny'
   const traceId = request && traceIdOf(request)
   const requestId = request?.header('x-request-id')[0]
   return {
@@ -41,11 +40,11 @@ export function auditRecord(trail: Trail, reply: Reply, finishedAt: number): Aud
     ...(requestId !== undefined && { request_id: shorten(requestId) }),
     time: rfc3339(trail.startedAt),
     mode: trail.route.mode,
-    outcome,
-    enforced: reply.kind === outcome,
-    reason: decision?.reason ?? 'internal_error',
-    ...(decision?.note !== undefined && { note: decision.note }),
-    status: decision === undefined ? 500 : decision.outcome === 'allow' ? 200 : decision.status,
+    outcome: decision.outcome,
+    enforced: reply.kind === decision.outcome,
+    reason: decision.reason,
+    ...(decision.note !== undefined && { note: decision.note }),
+    status: decision.outcome === 'allow' ? 200 : decision.status,
     ...(identity && {
       issuer: identity.issuer,
       ...(identity.delegator !== undefined && { delegator: identity.delegator }),
@@ -57,7 +56,7 @@ export function auditRecord(trail: Trail, reply: Reply, finishedAt: number): Aud
       ...(identity.tokenId !== undefined && { token_id: identity.tokenId }),
     }),
     ...(request && whatWasAsked(request)),
-    ...(decision?.policy && {
+    ...(decision.policy && {
       entrypoint: decision.policy.entrypoint,
       policy_revision: decision.policy.revision,
     }),

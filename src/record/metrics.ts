@@ -15,7 +15,7 @@ export interface Metrics {
   tokenCache(result: 'hit' | 'miss'): void
   policyLoaded(at: number): void
   policyFailed(): void
-  policyReplaced(): void
+  instanceReplaced(): void
   configurationLoaded(outcome: 'ok' | 'error'): void
   /** The Prometheus text format, and its content type. */
   page(): Promise<{ contentType: string; text: string }>
@@ -133,8 +133,7 @@ export function createMetrics(version: string): Metrics {
 
   return {
     answered({ decision, route, identity, startedAt, durations }, finishedAt) {
-      const outcome = decision?.outcome ?? 'deny'
-      decisions.inc({ outcome, reason: decision?.reason ?? 'internal_error', mode: route.mode })
+      decisions.inc({ outcome: decision.outcome, reason: decision.reason, mode: route.mode })
       duration.observe((finishedAt - startedAt) / 1000)
       for (const stage of Object.keys(durations) as Stage[])
         stages.observe({ stage }, (durations[stage] as number) / 1_000_000)
@@ -161,7 +160,7 @@ export function createMetrics(version: string): Metrics {
       policyAt.set(at / 1000)
     },
     policyFailed: () => policyLoads.inc({ outcome: 'error' }),
-    policyReplaced: () => policyReplacements.inc(),
+    instanceReplaced: () => policyReplacements.inc(),
     configurationLoaded: outcome => configurations.inc({ outcome }),
     page: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   }

@@ -17,7 +17,7 @@ export function mayHaveBody(method: string | undefined, status: number): boolean
  * The headers that a status calls for: RFC 6750 section 3 for 401 and for a 403 that more scope would mend,
  * RFC 9110 section 10.2.3 for 503. A request without a token gets the bare challenge, without an error code.
  */
-export function challenge(reason: string, status: number, scope: string | undefined): Field[] {
+export function statusHeaders(reason: string, status: number, scope: string | undefined): Field[] {
   if (status === 503) return [['retry-after', RETRY_AFTER_SECONDS]]
   if (status === 401) {
     // A 401 of policy's says nothing of the token, which was verified.

@@ -1,19 +1,19 @@
 import type { Allow, AllowReply, Deny, DenyReply, Field, JsonObject, Reply, Trail } from '../types.ts'
 import { TRUSTED_HEADERS, trustedHeaderLike } from '../types.ts'
-import { challenge, mayHaveBody, standardBody } from './refusal.ts'
+import { mayHaveBody, standardBody, statusHeaders } from './refusal.ts'
 
 const DECISION_ID = 'x-authz-decision-id'
 const TRUSTED: ReadonlySet<string> = new Set(TRUSTED_HEADERS)
 
 /**
- * The answer to Envoy for a decision; without one, for `internal_error`. In observe mode a refusal is let through
+ * The answer to Envoy for a decision. In observe mode a refusal is let through
  * here and nowhere else: it makes a reply, never a decision. `route_invalid` is refused in either mode, and so is
  * what is no CheckRequest, since the route's own mode is not known then.
  */
 export function respond(trail: Trail): Reply {
   const { decision } = trail
-  if (decision?.outcome === 'allow') return allow(trail, decision)
-  if (trail.request && trail.route.mode === 'observe' && decision && decision.reason !== 'route_invalid')
+  if (decision.outcome === 'allow') return allow(trail, decision)
+  if (trail.request && trail.route.mode === 'observe' && decision.reason !== 'route_invalid')
     return allow(trail, NOTHING_FROM_POLICY)
   return deny(trail, decision)
 }
@@ -56,25 +56,16 @@ function untrusted(trail: Trail, set: readonly Field[]): string[] {
   return [...TRUSTED_HEADERS.filter(name => !names.has(name)), ...twins]
 }
 
-function deny(trail: Trail, decision: Deny | undefined): DenyReply {
-  const reason = decision?.reason ?? 'internal_error'
-  const status = decision?.status ?? 500
-  const policyHeaders = (decision?.headers ?? []).filter(([name]) => name !== DECISION_ID)
-  const named = new Set(policyHeaders.map(([name]) => name))
-  const defaults: Field[] = challenge(reason, status, decision?.challengeScope)
-  if (decision?.body === undefined) defaults.push(['content-type', 'application/json'])
+function deny(trail: Trail, { reason, status, headers, body, challengeScope, ...rest }: Deny): DenyReply {
+  const named = new Set(headers.map(([name]) => name))
+  const defaults: Field[] = statusHeaders(reason, status, challengeScope)
+  if (body === undefined) defaults.push(['content-type', 'application/json'])
   return {
     kind: 'deny',
     status,
-    headers: [
-      [DECISION_ID, trail.decisionId],
-      ...defaults.filter(([name]) => !named.has(name)),
-      ...policyHeaders,
-    ],
-    body: mayHaveBody(trail.request?.method, status)
-      ? (decision?.body ?? standardBody(reason, trail.decisionId))
-      : '',
-    metadata: metadata(trail, decision?.metadata ?? {}),
+    headers: [[DECISION_ID, trail.decisionId], ...defaults.filter(([name]) => !named.has(name)), ...headers],
+    body: mayHaveBody(trail.request?.method, status) ? (body ?? standardBody(reason, trail.decisionId)) : '',
+    metadata: metadata(trail, rest.metadata),
   }
 }
 
@@ -83,8 +74,8 @@ function metadata({ decisionId, identity, decision }: Trail, policy: JsonObject)
   return {
     ...policy,
     decision_id: decisionId,
-    outcome: decision?.outcome ?? 'deny',
-    reason: decision?.reason ?? 'internal_error',
+    outcome: decision.outcome,
+    reason: decision.reason,
     issuer: identity?.issuer ?? '',
     delegator: identity?.delegator ?? '',
     agent: identity?.agent ?? '',

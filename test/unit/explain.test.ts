@@ -221,7 +221,7 @@ describe('nothing is explained', () => {
       () => request('{"attributes":{"reqest":{}}}'),
       /^request\.attributes\.reqest: unknown/,
     ],
-    ['is a list', () => request('[]'), /^request: is an object$/],
+    ['is a list', () => request('[]'), /^request: must be an object$/],
   ])('where the request %s', async (_, run, message) => {
     await expect(run()).rejects.toSatisfy(error => error instanceof Unusable && message.test(error.message))
   })

@@ -70,6 +70,7 @@ export function trail(changes: Partial<Trail> = {}): Trail {
     startedAt: 1_790_000_000_123.456,
     route: { mode: 'enforce', identity: 'required', authorization: 'remove' },
     request: heldRequest(),
+    decision: deny,
     durations: { identify: 12 },
     ...changes,
   }

@@ -134,7 +134,7 @@ export function decodeCheckRequest(message: Uint8Array): HeldRequest {
     host,
     contextExtensions: (attributes.contextExtensions ?? {}) as { [key: string]: string },
     headerNames: [...headers.keys()],
-    header: name => headers.get(name) ?? [],
+    header: name => (headers.get(name) ?? []).map(textOf),
     body() {
       if (http.body !== undefined) return { text: http.body, bytes: Buffer.byteLength(http.body) }
       const raw = Buffer.from(http.rawBody ?? '', 'base64')
@@ -160,19 +160,14 @@ function isUtf8Path({ headerMap }: Http): boolean {
 }
 
 /** Every header by its lower-case name. Envoy fills one of the two forms; a sender that fills both shows as repetition. */
-function indexHeaders(http: Http): Map<string, string[]> {
-  const index = new Map<string, string[]>()
-  const add = (name: string, value: string) => {
-    const known = index.get(name.toLowerCase())
-    if (known) known.push(value)
-    else index.set(name.toLowerCase(), [value])
-  }
-  for (const [name, value] of Object.entries(http.headers ?? {})) add(name, value)
-  for (const { key = '', value, rawValue = '' } of http.headerMap?.headers ?? [])
-    add(key, value ?? decodeRaw(Buffer.from(rawValue, 'base64')))
-  return index
+function indexHeaders({ headers = {}, headerMap }: Http): Map<string, Header[]> {
+  const listed = Object.entries(headers).map(([key, value]): Header => ({ key, value }))
+  return Map.groupBy([...listed, ...(headerMap?.headers ?? [])], ({ key = '' }) => key.toLowerCase())
 }
 
-function decodeRaw(raw: Buffer): string {
+/** Only of a header that is asked for: most are not. */
+function textOf({ value, rawValue = '' }: Header): string {
+  if (value !== undefined) return value
+  const raw = Buffer.from(rawValue, 'base64')
   return raw.toString(isUtf8(raw) ? 'utf8' : 'latin1')
 }

@@ -1,4 +1,4 @@
-import type { Json, JsonObject } from '../../types.ts'
+import { DEEPEST_METADATA, type Json, type JsonObject } from '../../types.ts'
 
 /*
  * The smallest protobuf writer: every function gives the bytes of one field, to be joined by `Buffer.concat`. What is not
@@ -18,16 +18,13 @@ export function message(field: number, ...fields: readonly Buffer[]): Buffer {
   return delimited(field, Buffer.concat(fields))
 }
 
-/** Envoy reads at most 100 messages inside one another, and an object is three; what it cannot read, `failure_mode_allow` lets through. */
-const DEEPEST_STRUCT = 32
-
-/** `google.protobuf.Struct`: plain objects and lists, at most 32 inside one another. */
+/** `google.protobuf.Struct`: plain objects and lists, at most 32 inside one another; what Envoy cannot read, `failure_mode_allow` lets through. */
 export function struct(field: number, value: JsonObject): Buffer {
   return structField(field, value, 1)
 }
 
 function structField(field: number, value: JsonObject, depth: number): Buffer {
-  if (depth > DEEPEST_STRUCT) throw new RangeError('too deep')
+  if (depth > DEEPEST_METADATA) throw new RangeError('too deep')
   if (!isPlainObject(value)) throw new TypeError('not an object')
   const entries = Object.entries(value).map(([key, item]) =>
     message(1, text(1, key), valueField(2, item, depth + 1)),
@@ -61,7 +58,7 @@ function valueField(field: number, value: Json, depth: number): Buffer {
 
 /** `google.protobuf.ListValue`. */
 function listField(field: number, values: readonly Json[], depth: number): Buffer {
-  if (depth > DEEPEST_STRUCT) throw new RangeError('too deep')
+  if (depth > DEEPEST_METADATA) throw new RangeError('too deep')
   return message(field, ...values.map(item => valueField(1, item, depth + 1)))
 }
 

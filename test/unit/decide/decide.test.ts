@@ -56,7 +56,7 @@ function watcher(): Seen & { deps: Parameters<typeof createDecide>[1] } {
       events: {
         policyLoaded: at => saw(`loaded at ${at}`),
         policyFailed: () => saw('failed'),
-        policyReplaced: () => saw('replaced'),
+        instanceReplaced: () => saw('replaced'),
       },
     },
   }

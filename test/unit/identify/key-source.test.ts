@@ -30,7 +30,7 @@ afterEach(async () => {
 async function started(...args: Parameters<typeof startRoom>) {
   const made = startRoom(...args)
   open.push(made.room)
-  await made.room.start()
+  made.room.start()
   return made
 }
 const remote = () => [{ jwks_uri: `${server.url}/keys` }]
@@ -482,7 +482,7 @@ describe('a room that takes the place of another', () => {
       previous: before.room,
     })
     open.push(after.room)
-    await after.room.start()
+    after.room.start()
     before.room.close()
     open.splice(open.indexOf(before.room), 1)
     expect(after.room.status()).toMatchObject([{ keys: 1 }])

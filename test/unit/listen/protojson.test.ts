@@ -174,7 +174,7 @@ describe('an integer', () => {
     {},
   ])('of 64 bits cannot be %j', value => {
     expect(complaintOf(http({ size: value }))).toBe(
-      'request.attributes.request.http.size: is a 64-bit integer',
+      'request.attributes.request.http.size: must be a 64-bit integer',
     )
   })
 
@@ -182,7 +182,7 @@ describe('an integer', () => {
     'of 32 bits, unsigned, cannot be %j',
     value => {
       expect(complaintOf(at('source.address.pipe.mode', value))).toBe(
-        'request.attributes.source.address.pipe.mode: is a 32-bit unsigned integer',
+        'request.attributes.source.address.pipe.mode: must be a 32-bit unsigned integer',
       )
     },
   )
@@ -202,15 +202,15 @@ describe('an enum', () => {
   })
 
   it.each(['udp', 'SCTP', '', '1', 2 ** 31, 0.5, true, [], {}])('cannot be %j', value => {
-    expect(complaintOf(at(place, value))).toBe(`request.attributes.${place}: is one of TCP, UDP`)
+    expect(complaintOf(at(place, value))).toBe(`request.attributes.${place}: must be one of TCP, UDP`)
   })
 })
 
 describe('text, bytes and booleans', () => {
   it.each([1, true, [], {}, '\ud800'])('a text cannot be %j', value => {
     const place = 'request.attributes.request.http'
-    expect(complaintOf(http({ host: value }))).toBe(`${place}.host: is a text`)
-    expect(complaintOf(http({ headers: { 'x-a': value } }))).toBe(`${place}.headers.x-a: is a text`)
+    expect(complaintOf(http({ host: value }))).toBe(`${place}.host: must be a text`)
+    expect(complaintOf(http({ headers: { 'x-a': value } }))).toBe(`${place}.headers.x-a: must be a text`)
   })
 
   it.each(['', 'YQ==', 'AP/+', 'YWI='])('bytes may be %j', value => {
@@ -219,13 +219,13 @@ describe('text, bytes and booleans', () => {
 
   it.each(['a', 'YQ= =', 'YQ==\n', '!', 'é', 1, true, [97], {}])('bytes cannot be %j', value => {
     expect(complaintOf(http({ rawBody: value }))).toBe(
-      'request.attributes.request.http.rawBody: is bytes in base64',
+      'request.attributes.request.http.rawBody: must be bytes in base64',
     )
   })
 
   it.each([0, 1, 'true', '', [], {}])('a boolean cannot be %j', value => {
     const place = 'source.address.socketAddress.ipv4Compat'
-    expect(complaintOf(at(place, value))).toBe(`request.attributes.${place}: is true or false`)
+    expect(complaintOf(at(place, value))).toBe(`request.attributes.${place}: must be true or false`)
   })
 })
 
@@ -276,7 +276,7 @@ describe('a time', () => {
     { seconds: 1_790_000_000 },
   ])('cannot be %j', value => {
     expect(complaintOf(time(value))).toBe(
-      'request.attributes.request.time: is a time such as 2026-01-31T12:00:00Z',
+      'request.attributes.request.time: must be a time such as 2026-01-31T12:00:00Z',
     )
   })
 })
@@ -324,7 +324,7 @@ describe('what is of another shape', () => {
     'source.address.pipe',
   ])('%s is an object', place => {
     for (const value of shapes)
-      expect(complaintOf(at(place, value))).toBe(`request.attributes.${place}: is an object`)
+      expect(complaintOf(at(place, value))).toBe(`request.attributes.${place}: must be an object`)
   })
 
   it.each(['filterMetadata', 'filterMetadata.a', 'typedFilterMetadata.a'])(
@@ -332,7 +332,7 @@ describe('what is of another shape', () => {
     name => {
       for (const value of [...shapes, ...(name.includes('.') ? [null] : [])])
         expect(complaintOf(at(`metadataContext.${name}`, value))).toBe(
-          `request.attributes.metadataContext.${name}: is an object`,
+          `request.attributes.metadataContext.${name}: must be an object`,
         )
     },
   )
@@ -340,13 +340,15 @@ describe('what is of another shape', () => {
   it('a list is a list, and its members are objects', () => {
     const place = 'request.attributes.request.http.headerMap.headers'
     for (const value of [1, true, 'x', {}])
-      expect(complaintOf(http({ headerMap: { headers: value } }))).toBe(`${place}: is a list`)
+      expect(complaintOf(http({ headerMap: { headers: value } }))).toBe(`${place}: must be a list`)
     for (const value of [...shapes, null])
-      expect(complaintOf(http({ headerMap: { headers: [{}, value] } }))).toBe(`${place}[1]: is an object`)
+      expect(complaintOf(http({ headerMap: { headers: [{}, value] } }))).toBe(
+        `${place}[1]: must be an object`,
+      )
   })
 
   it.each(['null', '1', '"x"', '[]', 'true'])('the request itself is an object: %s', text => {
-    expect(complaint(text)).toBe('request: is an object')
+    expect(complaint(text)).toBe('request: must be an object')
   })
 
   it.each(['', '{', "{'attributes':{}}", '{"attributes":{}} x', '\ufeff{}', 'attributes: {}'])(

@@ -71,15 +71,6 @@ describe('the record of a check', () => {
     expect(record({ decision: deny })).toMatchObject({ outcome: 'deny', enforced: true, status: 403 })
   })
 
-  it('is an internal error where no decision was made', () => {
-    expect(record({})).toMatchObject({
-      outcome: 'deny',
-      enforced: true,
-      reason: 'internal_error',
-      status: 500,
-    })
-  })
-
   it('has the status that was decided, of policy too', () => {
     expect(record({ decision: { ...deny, status: 418 } }).status).toBe(418)
   })

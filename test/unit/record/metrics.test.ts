@@ -62,7 +62,6 @@ describe('an answer', () => {
       { decision: deny, route: { mode: 'observe', identity: 'required', authorization: 'remove' } },
       'outcome="deny",reason="policy_denied",mode="observe"',
     ],
-    ['no decision at all', {}, 'outcome="deny",reason="internal_error",mode="enforce"'],
     [
       'a reason of policy, its own words left out',
       { decision: { ...deny, reason: 'folder_not_allowed', note: 'inbox of bob' } },
@@ -176,7 +175,7 @@ describe('an event', () => {
     ],
     [
       'a policy instance that was thrown away',
-      metrics => metrics.policyReplaced(),
+      metrics => metrics.instanceReplaced(),
       { agent_authz_policy_instances_replaced_total: 1 },
     ],
     [

@@ -125,7 +125,6 @@ describe('a refusal', () => {
     const headers = [
       ['www-authenticate', 'Basic'],
       ['x-why', '1'],
-      ['x-authz-decision-id', 'forged'],
     ] as const
     const reply = denied({ decision: { ...deny, status: 401, body: 'no', headers } })
     expect(reply).toMatchObject({ status: 401, body: 'no' })
@@ -138,11 +137,6 @@ describe('a refusal', () => {
 
   it('has no body on HEAD', () => {
     expect(denied({ request: heldRequest({ method: 'HEAD' }) }).body).toBe('')
-  })
-
-  it('is what comes out where nothing was decided', () => {
-    const { decision: _, ...undecided } = trail()
-    expect(respond(undecided)).toMatchObject({ kind: 'deny', status: 500, metadata: { outcome: 'deny' } })
   })
 })
 
