@@ -31,7 +31,10 @@ export interface Service {
   stop(): Promise<void>
 }
 
-/** The whole service by its configuration file. Unusable, with nothing left behind, when something local cannot be loaded. */
+/**
+ * The whole service by its configuration file. Unusable, with nothing left behind, when something local
+ * cannot be loaded.
+ */
 export async function startService(file: string, log: Log): Promise<Service> {
   const clock = createClock()
   const metrics = createMetrics(VERSION)
@@ -168,7 +171,10 @@ export interface Engine {
   close(): void
 }
 
-/** The rooms of one configuration. What a previous configuration has loaded and this one wants too is taken over. */
+/**
+ * The rooms of one configuration. What a previous configuration has loaded and this one wants too is taken
+ * over.
+ */
 export async function createEngine(
   config: Config,
   deps: { clock: Clock; log: Log; metrics: Metrics; record: Pick<RecordRoom, 'hasRoom' | 'record'> },

@@ -1,8 +1,8 @@
 import type { Clock } from './types.ts'
 
 /**
- * The wall clock with microseconds: `Date.now()` gives the millisecond, the monotonic clock what is between two of them.
- * Within a millisecond it never runs backwards.
+ * The wall clock with microseconds: `Date.now()` gives the millisecond, the monotonic clock what is between
+ * two of them. Within a millisecond it never runs backwards.
  */
 export function createClock(): Clock {
   let offset = performance.timeOrigin

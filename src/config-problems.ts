@@ -3,7 +3,10 @@ import { nearest } from './nearest.ts'
 
 type Issue = z.core.$ZodIssue
 
-/** What is wrong with a setting, in words: its place, what it must be, and for an unknown key the nearest that `schema` (JSON Schema) knows. */
+/**
+ * What is wrong with a setting, in words: its place, what it must be, and for an unknown key the nearest that
+ * `schema` (JSON Schema) knows.
+ */
 export function problemsOf(issue: Issue, schema: object): string[] {
   const place = placeOf(issue.path)
   switch (issue.code) {

@@ -2,7 +2,8 @@ import type { Deny, PolicyRef } from './types.ts'
 
 /**
  * Every reason of ours to refuse, and the HTTP status it is answered with. Closed: metric labels, README and
- * the challenge are derived from it. Policies add their own codes by `policy.reasons`, always with status 403.
+ * the challenge are derived from it. Policies add their own codes by `policy.reasons`, always with status
+ * 403.
  */
 export const REASONS = {
   request_malformed: 400,
@@ -52,7 +53,10 @@ export const REASONS = {
 
 export type Reason = keyof typeof REASONS
 
-/** A refusal. The message is the reason alone; `detail` is a constant phrase for the log, never a value from the request. */
+/**
+ * A refusal. The message is the reason alone; `detail` is a constant phrase for the log, never a value from
+ * the request.
+ */
 export class Denied extends Error {
   override readonly name = 'Denied'
   readonly reason: Reason
@@ -65,7 +69,10 @@ export class Denied extends Error {
   }
 }
 
-/** The one converter of whatever was thrown. What is not a Denied is our own failure, its text kept only as `cause`. */
+/**
+ * The one converter of whatever was thrown. What is not a Denied is our own failure, its text kept only as
+ * `cause`.
+ */
 export function asDenied(thrown: unknown): Denied {
   return thrown instanceof Denied ? thrown : new Denied('internal_error', undefined, { cause: thrown })
 }

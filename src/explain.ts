@@ -17,8 +17,8 @@ export interface Explanation {
 }
 
 /**
- * Decides one CheckRequest (protojson) under a configuration, as `serve` would, and tells what each stage found.
- * Writes no decision log. Unusable where the configuration or the request cannot be read.
+ * Decides one CheckRequest (protojson) under a configuration, as `serve` would, and tells what each stage
+ * found. Writes no decision log. Unusable where the configuration or the request cannot be read.
  */
 export async function explain(configFile: string, requestFile: string, log: Log): Promise<Explanation> {
   const clock = createClock()

@@ -100,12 +100,16 @@ function print(text: string): number {
 
 function serviceLog(): Log {
   const standardError = destination({ fd: 2, sync: true, maxLength: MOST_UNWRITTEN_BYTES })
-  // A full disk behind standard error must not end the service; what could not be written is tried with the next line.
+  // A full disk behind standard error must not end the service; what could not be written is tried with the
+  // next line.
   standardError.on('error', () => undefined)
   return pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, standardError)
 }
 
-/** Runs until a signal ends it; the exit code is set then. A signal that comes before the service is there is not lost. */
+/**
+ * Runs until a signal ends it; the exit code is set then. A signal that comes before the service is there is
+ * not lost.
+ */
 async function serve(config: string): Promise<undefined> {
   const log = serviceLog()
   let service: Service | undefined
@@ -135,7 +139,8 @@ async function serve(config: string): Promise<undefined> {
     'SIGUSR2',
     onceStarted(({ reopen }) => reopen()),
   )
-  // Whatever state this leaves is not to be trusted with the next request. The message may quote one, the type cannot.
+  // Whatever state this leaves is not to be trusted with the next request. The message may quote one, the
+  // type cannot.
   process.on('uncaughtException', error =>
     end(
       EXIT.failed,

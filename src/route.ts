@@ -12,9 +12,10 @@ const KEYS: Readonly<Record<string, Readonly<Record<string, Partial<RouteSetting
 }
 
 /**
- * The settings of one route: the service's own, with what Envoy's `context_extensions` say over them, looser or stricter.
- * A route that insists on an agent refuses a request without a token too. An `agent_authz_*` key or value that
- * is not known is a refusal (`route_invalid`), since a misspelt rule must not silently be no rule.
+ * The settings of one route: the service's own, with what Envoy's `context_extensions` say over them, looser
+ * or stricter. A route that insists on an agent refuses a request without a token too. An `agent_authz_*` key
+ * or value that is not known is a refusal (`route_invalid`), since a misspelt rule must not silently be no
+ * rule.
  */
 export function routeSettings(
   defaults: RouteSettings,

@@ -1,4 +1,7 @@
-/** The nouns that travel between rooms. Each is plain data or a small reading of it; none holds bytes, and only HeldRequest a raw token. */
+/**
+ * The nouns that travel between rooms. Each is plain data or a small reading of it; none holds bytes, and
+ * only HeldRequest a raw token.
+ */
 
 export type Json = string | number | boolean | null | readonly Json[] | JsonObject
 export type JsonObject = { readonly [key: string]: Json }
@@ -8,7 +11,10 @@ export type Field = readonly [name: string, value: string]
 
 /** One request as Envoy described it: decoded, nothing in it verified. */
 export interface HeldRequest {
-  /** `attributes` in opa-envoy-plugin's shape: lowerCamelCase, defaults omitted, int64 and enums as numbers, bytes in base64. */
+  /**
+   * `attributes` in opa-envoy-plugin's shape: lowerCamelCase, defaults omitted, int64 and enums as numbers,
+   * bytes in base64.
+   */
   readonly attributes: JsonObject
   readonly method: string
   /** As received: with the query, nothing decoded. */
@@ -18,11 +24,17 @@ export interface HeldRequest {
   readonly contextExtensions: { readonly [key: string]: string }
   /** Lower-case names as sent, from whichever of `headers` and `header_map` Envoy filled. */
   readonly headerNames: readonly string[]
-  /** Every value of a header by its lower-case name, one per field received; bytes outside UTF-8 are read as Latin-1. */
+  /**
+   * Every value of a header by its lower-case name, one per field received; bytes outside UTF-8 are read as
+   * Latin-1.
+   */
   header(name: string): readonly string[]
   /** The body as text, invalid UTF-8 replaced; empty without one. `bytes` is its length as received. */
   body(): { readonly text: string; readonly bytes: number }
-  /** Throws a Denied where it is too large, or lacks what every decision needs. Apart, since the route's settings hold for it too. */
+  /**
+   * Throws a Denied where it is too large, or lacks what every decision needs. Apart, since the route's
+   * settings hold for it too.
+   */
   assertJudgeable(): void
 }
 
@@ -63,7 +75,10 @@ export interface Identity {
   readonly tokenId?: string
   /** Seconds since the epoch. */
   readonly expiresAt: number
-  /** The trusted headers of this identity, encoded; the names of TRUSTED_HEADERS that are absent here are removed. */
+  /**
+   * The trusted headers of this identity, encoded; the names of TRUSTED_HEADERS that are absent here are
+   * removed.
+   */
   readonly headers: readonly Field[]
 }
 
@@ -77,13 +92,19 @@ export const TRUSTED_HEADERS = [
   'x-authz-decision-id',
 ] as const
 
-/** The trusted header that a name could be taken for: to CGI-like upstreams every character but letters and digits is the same. */
+/**
+ * The trusted header that a name could be taken for: to CGI-like upstreams every character but letters and
+ * digits is the same.
+ */
 export function trustedHeaderLike(name: string): string | undefined {
   const alike = name.toLowerCase().replace(/[^a-z0-9]/g, '-')
   return TRUSTED_HEADERS.find(trusted => trusted === alike)
 }
 
-/** How deep metadata may be nested: Envoy reads at most 100 messages inside one another, and an object is three of them. */
+/**
+ * How deep metadata may be nested: Envoy reads at most 100 messages inside one another, and an object is
+ * three of them.
+ */
 export const DEEPEST_METADATA = 32
 
 /** What was learned about one call before policy is asked. */
@@ -93,7 +114,9 @@ export interface CallContext {
   /** Percent-decoded, then split on `/`. */
   readonly parsedPath: readonly string[]
   readonly parsedQuery: { readonly [name: string]: readonly string[] }
-  /** JSON text, so that numbers keep every digit. `null` where the body is absent, cut or of a type not read. */
+  /**
+   * JSON text, so that numbers keep every digit. `null` where the body is absent, cut or of a type not read.
+   */
   readonly parsedBody: string
   readonly truncatedBody: boolean
   /** Milliseconds since the epoch. */
@@ -165,7 +188,10 @@ export type Stage = 'identify' | 'gather' | 'decide' | 'respond'
 export interface Deadline {
   /** Milliseconds since the epoch. */
   readonly at: number
-  /** Aborts with a Denied (`deadline` or `cancelled`). Made on first use: a check that never waits never makes one. */
+  /**
+   * Aborts with a Denied (`deadline` or `cancelled`). Made on first use: a check that never waits never makes
+   * one.
+   */
   signal(): AbortSignal
 }
 
@@ -185,7 +211,10 @@ export interface Trail {
   readonly durations: { [stage in Stage]?: number }
 }
 
-/** The whole service as its listeners see it: a refusal where anything fails; it throws only where refusing fails too. `read` may throw a Denied. */
+/**
+ * The whole service as its listeners see it: a refusal where anything fails; it throws only where refusing
+ * fails too. `read` may throw a Denied.
+ */
 export type Check = (read: () => HeldRequest, deadline: Deadline) => Reply | Promise<Reply>
 
 /** The service log. Fields are named one by one; none may hold a token, a header value or a tool argument. */

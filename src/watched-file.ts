@@ -3,14 +3,18 @@ import { statSync } from 'node:fs'
 const POLL_MS = 500
 
 export interface WatchedFile {
-  /** From now on calls `act` whenever the file has changed since it was last looked at, first by `watchedFile` itself. */
+  /**
+   * From now on calls `act` whenever the file has changed since it was last looked at, first by `watchedFile`
+   * itself.
+   */
   onChange(act: () => void): void
   close(): void
 }
 
 /**
- * A file that may be written or replaced, also through a symbolic link or with its time kept: begin before it is read, so that no change is
- * missed. Polls, since file events do not reach every file system. Does not keep the process alive.
+ * A file that may be written or replaced, also through a symbolic link or with its time kept: begin before it
+ * is read, so that no change is missed. Polls, since file events do not reach every file system. Does not
+ * keep the process alive.
  */
 export function watchedFile(file: string): WatchedFile {
   let seen = versionOf(file)

@@ -23,8 +23,9 @@ export interface Bundle {
 }
 
 /**
- * Reads an OPA bundle file: tar.gz with `policy.wasm`, `data.json` files and `.manifest`. Checks sizes, that the archive is whole and
- * that no entry leaves it; does not check signatures. Unusable with the reason and the next step.
+ * Reads an OPA bundle file: tar.gz with `policy.wasm`, `data.json` files and `.manifest`. Checks sizes, that
+ * the archive is whole and that no entry leaves it; does not check signatures. Unusable with the reason and
+ * the next step.
  */
 export async function readBundle(file: string, entrypoint: string): Promise<Bundle> {
   const packed = readFile(file)

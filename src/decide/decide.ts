@@ -77,8 +77,9 @@ interface Policy {
 }
 
 /**
- * Decides by the bundle of a file, and by its successor once that is whole, has its builtins and entry point, and passes every canary.
- * A file that does not leaves the policy before in force. Unusable when the first bundle cannot be used.
+ * Decides by the bundle of a file, and by its successor once that is whole, has its builtins and entry point,
+ * and passes every canary. A file that does not leaves the policy before in force. Unusable when the first
+ * bundle cannot be used.
  */
 export async function createDecide(
   settings: PolicySettings,

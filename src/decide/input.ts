@@ -4,8 +4,9 @@ const VERSION = { ext_authz: 'v3', encoding: 'protojson', agent_authz: 1 }
 const CREDENTIALS: ReadonlySet<string> = new Set(['authorization', 'cookie'])
 
 /**
- * The `input` document as JSON text in UTF-8: what opa-envoy-plugin hands to policy, with `identity` and `now` (seconds) beside it.
- * Authorization and cookie headers are left out unless `credentials`. The body is put in as it was sent.
+ * The `input` document as JSON text in UTF-8: what opa-envoy-plugin hands to policy, with `identity` and
+ * `now` (seconds) beside it. Authorization and cookie headers are left out unless `credentials`. The body is
+ * put in as it was sent.
  */
 export function policyInput(context: CallContext, { credentials }: { credentials: boolean }): ArrayBuffer {
   const { request, identity, parsedPath, parsedQuery, parsedBody, truncatedBody, now } = context

@@ -9,8 +9,8 @@ interface SourceText {
 const { parse, rawJSON, isRawJSON } = JSON as unknown as SourceText
 
 /**
- * JSON that keeps every digit of its numbers through `JSON.stringify`: policy compares digits, and as doubles two long ids may be one.
- * A number that a double cannot hold stands as an opaque object.
+ * JSON that keeps every digit of its numbers through `JSON.stringify`: policy compares digits, and as doubles
+ * two long ids may be one. A number that a double cannot hold stands as an opaque object.
  */
 export function parseLossless(text: string): Json {
   return parse(text, (_key, value, { source }) =>

@@ -31,7 +31,10 @@ function fields(value: Json | undefined, key: string): Field[] {
   })
 }
 
-/** Headers: the same, or a list of such objects. Names in lower case; names and values as RFC 9110, sections 5.1 and 5.5. */
+/**
+ * Headers: the same, or a list of such objects. Names in lower case; names and values as RFC 9110, sections
+ * 5.1 and 5.5.
+ */
 export function headerFields(value: Json | undefined, key: string): Field[] {
   const all = Array.isArray(value) ? value.flatMap((item: Json) => fields(item, key)) : fields(value, key)
   return all.map(([name, one]) => {
@@ -44,7 +47,10 @@ export function headerNames(value: Json | undefined, key: string): string[] {
   return optional(value, [], given => texts(given, key)).map(name => headerName(name, key))
 }
 
-/** Not policy's: a trusted header in any spelling, and what Envoy routes by (`host`; a pseudo header is no token). */
+/**
+ * Not policy's: a trusted header in any spelling, and what Envoy routes by (`host`; a pseudo header is no
+ * token).
+ */
 function headerName(given: string, key: string): string {
   const name = given.toLowerCase()
   if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) throw new Malformed(key)
@@ -53,7 +59,10 @@ function headerName(given: string, key: string): string {
   return name
 }
 
-/** Query parameters go into the path as they are: nothing that ends a parameter, the query or the request line. */
+/**
+ * Query parameters go into the path as they are: nothing that ends a parameter, the query or the request
+ * line.
+ */
 export function queryFields(value: Json | undefined, key: string): Field[] {
   const all = fields(value, key)
   if (all.some(([name, one]) => !/^[!-~]*$/.test(name + one) || /[&#=]/.test(name) || /[&#]/.test(one)))
@@ -61,7 +70,10 @@ export function queryFields(value: Json | undefined, key: string): Field[] {
   return all
 }
 
-/** What may become a `google.protobuf.Struct`: objects and lists at most 32 inside one another, finite numbers, whole characters. */
+/**
+ * What may become a `google.protobuf.Struct`: objects and lists at most 32 inside one another, finite
+ * numbers, whole characters.
+ */
 export function metadata(value: Json, key: string): JsonObject {
   if (!isObject(value) || !isEncodable(value, 1)) throw new Malformed(key)
   return value

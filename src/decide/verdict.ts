@@ -36,9 +36,10 @@ const STATUSES: ReadonlySet<number> = new Set([
 ])
 
 /**
- * The decision that a policy's result set amounts to. The only maker of an Allow: `[{result: true}]`, or an object whose `allowed` is
- * true and whose relevant keys are all well-formed. No result is `policy_undefined`; anything else that is not clear is `policy_error`.
- * Keys that do not bear on the outcome are not looked at.
+ * The decision that a policy's result set amounts to. The only maker of an Allow: `[{result: true}]`, or an
+ * object whose `allowed` is true and whose relevant keys are all well-formed. No result is
+ * `policy_undefined`; anything else that is not clear is `policy_error`. Keys that do not bear on the outcome
+ * are not looked at.
  */
 export function verdict(resultSet: unknown, policy: PolicyRef, reasons: ReadonlySet<string>): Decision {
   try {

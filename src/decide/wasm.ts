@@ -6,7 +6,10 @@ const { loadPolicySync } = createRequire(import.meta.url)('@open-policy-agent/op
   loadPolicySync(module: WebAssembly.Module, memory: { initial: number; maximum: number }): Instance
 }
 
-/** What the host implements beside what is compiled in. Anything else a bundle needs would fail on the one request that reaches it. */
+/**
+ * What the host implements beside what is compiled in. Anything else a bundle needs would fail on the one
+ * request that reaches it.
+ */
 const HOST_BUILTINS = new Set([
   'json.is_valid',
   'regex.split',
@@ -35,13 +38,17 @@ interface Instance {
 
 export interface Program {
   readonly entrypoints: readonly string[]
-  /** The result set: `[]` for undefined, else `[{ result }]`. Throws an Error whatever the program threw; is usable again after it. */
+  /**
+   * The result set: `[]` for undefined, else `[{ result }]`. Throws an Error whatever the program threw; is
+   * usable again after it.
+   */
   evaluate(input: ArrayBuffer, entrypoint: string): unknown
 }
 
 /**
- * A compiled policy with its data. Unusable when it is no OPA policy or needs a builtin that is not there. Evaluation is
- * synchronous and cannot be interrupted. An instance that threw is never asked again: an abort leaks the stack it ran on.
+ * A compiled policy with its data. Unusable when it is no OPA policy or needs a builtin that is not there.
+ * Evaluation is synchronous and cannot be interrupted. An instance that threw is never asked again: an abort
+ * leaks the stack it ran on.
  */
 export function createProgram(wasm: Uint8Array, data: ArrayBuffer): Program {
   const module = compile(wasm)
@@ -67,7 +74,10 @@ export function createProgram(wasm: Uint8Array, data: ArrayBuffer): Program {
   }
 }
 
-/** New instances with the memory that this one has now: to load large data anew would hold up every check for as long. */
+/**
+ * New instances with the memory that this one has now: to load large data anew would hold up every check for
+ * as long.
+ */
 function copier(module: WebAssembly.Module, { mem, dataAddr, dataHeapPtr }: Instance): () => Instance {
   const pages = mem.buffer.byteLength / PAGE_BYTES
   const image = new Uint8Array(mem.buffer.slice(0, dataHeapPtr))

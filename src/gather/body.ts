@@ -14,9 +14,10 @@ const NOTHING: ParsedBody = { parsedBody: 'null', truncatedBody: false }
 const CUT: ParsedBody = { parsedBody: 'null', truncatedBody: true }
 
 /**
- * The body as opa-envoy-plugin gives it to policy, by content type: JSON, form and multipart form; anything else is not read.
- * A body that Envoy cut is not read either, and says so. JSON stays text, so that numbers keep every digit. Refuses
- * (`body_invalid`) what is not what its content type says, a type that readers could take for two, and what is beyond `bounds.ts`.
+ * The body as opa-envoy-plugin gives it to policy, by content type: JSON, form and multipart form; anything
+ * else is not read. A body that Envoy cut is not read either, and says so. JSON stays text, so that numbers
+ * keep every digit. Refuses (`body_invalid`) what is not what its content type says, a type that readers
+ * could take for two, and what is beyond `bounds.ts`.
  */
 export function parseBody(request: HeldRequest): ParsedBody {
   if (request.header('x-envoy-auth-partial-body').includes('true')) return CUT
@@ -30,7 +31,10 @@ export function parseBody(request: HeldRequest): ParsedBody {
 
 type Reader = (text: string) => string
 
-/** As opa-envoy-plugin finds it, which policies rely on: the type is any part of the header, in lower case only. */
+/**
+ * As opa-envoy-plugin finds it, which policies rely on: the type is any part of the header, in lower case
+ * only.
+ */
 function reader(contentType: string): Reader | undefined {
   const kinds = Object.keys(READERS).filter(kind => contentType.includes(kind))
   const [kind] = kinds
@@ -56,7 +60,10 @@ function declaredLength(request: HeldRequest): number {
   return Number(text)
 }
 
-/** The same text, once it is known to be one JSON document; lone surrogates, which the policy engine cannot take, replaced. */
+/**
+ * The same text, once it is known to be one JSON document; lone surrogates, which the policy engine cannot
+ * take, replaced.
+ */
 function jsonText(text: string): string {
   try {
     JSON.parse(text)
@@ -71,7 +78,9 @@ function jsonText(text: string): string {
 const LONE_SURROGATES =
   /\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|\\u[dD][89a-fA-F][\da-fA-F]{2}/g
 
-/** Of text that is JSON: outside strings, a colon follows a name, and an `e` before a digit is an exponent's. */
+/**
+ * Of text that is JSON: outside strings, a colon follows a name, and an `e` before a digit is an exponent's.
+ */
 function insistOnBounds(text: string): void {
   const open: { names: number }[] = []
   for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}:]|[eE][+-]?\d+/g)) {

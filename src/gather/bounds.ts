@@ -1,6 +1,6 @@
 /**
- * The most names that one object, form or query may have. The policy engine's hash tables have no seed: thousands of names that were
- * chosen to collide take it seconds, which nothing can interrupt.
+ * The most names that one object, form or query may have. The policy engine's hash tables have no seed:
+ * thousands of names that were chosen to collide take it seconds, which nothing can interrupt.
  */
 export const MOST_NAMES = 512
 

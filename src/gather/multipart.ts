@@ -2,13 +2,17 @@ import { Denied } from '../denied.ts'
 import { MOST_NAMES } from './bounds.ts'
 import { parseParameters } from './parameters.ts'
 
-/** How a part may say that its bytes are what they are; another coding hides them from us and not from every upstream. */
+/**
+ * How a part may say that its bytes are what they are; another coding hides them from us and not from every
+ * upstream.
+ */
 const PLAIN_ENCODINGS: readonly string[] = ['7bit', '8bit', 'binary']
 
 /**
- * The fields of a multipart form (RFC 7578) as JSON text: lists by name; a part whose type is JSON is read as JSON, any other is
- * text. File names are ignored, parts without a name skipped. `contentType` names the boundary; undefined where it has none. Refuses
- * (`body_invalid`) a form that is not closed, and every spelling that readers are known to take differently.
+ * The fields of a multipart form (RFC 7578) as JSON text: lists by name; a part whose type is JSON is read as
+ * JSON, any other is text. File names are ignored, parts without a name skipped. `contentType` names the
+ * boundary; undefined where it has none. Refuses (`body_invalid`) a form that is not closed, and every
+ * spelling that readers are known to take differently.
  */
 export function multipartReader(
   contentType: string,
@@ -47,7 +51,8 @@ function fieldsOf(text: string, boundary: string, jsonText: (text: string) => st
 function partHeaders(text: string): Map<string, string> {
   const headers = new Map<string, string>()
   for (const line of text === '' ? [] : text.split('\r\n')) {
-    // No fold, no stray CR or LF: `.` takes neither. Spaces apart: `[ \t]*(.*)$` would try each share of them.
+    // No fold, no stray CR or LF: `.` takes neither. Spaces apart: `[ \t]*(.*)$` would try each share of
+    // them.
     const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)$/.exec(line) ?? refuse()
     const key = (name as string).toLowerCase()
     if (headers.has(key)) refuse()

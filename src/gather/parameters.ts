@@ -8,8 +8,8 @@ const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]"
 const PARAMETER = new RegExp(`[ \\t]*;[ \\t]*(?:(${TOKEN}+)=(?:"([^"\\\\]*)"|(${TOKEN}*)))?[ \\t]*`, 'y')
 
 /**
- * A field value such as `form-data; name="a"` (RFC 9110, section 5.6.6). Undefined where readers differ: a name that comes twice, an
- * extended one (`name*`, RFC 8187), a backslash in quotes, or anything left over.
+ * A field value such as `form-data; name="a"` (RFC 9110, section 5.6.6). Undefined where readers differ: a
+ * name that comes twice, an extended one (`name*`, RFC 8187), a backslash in quotes, or anything left over.
  */
 export function parseParameters(field: string): Parameterised | undefined {
   const [value = ''] = field.split(';', 1)

@@ -2,8 +2,9 @@ import { Denied } from '../denied.ts'
 import { MOST_NAMES } from './bounds.ts'
 
 /**
- * Path and query as opa-envoy-plugin gives them to policy: the whole path is percent-decoded, its leading slashes dropped, then
- * split on `/`; the query is form-decoded. Dot segments stay. Refuses (`path_invalid`) what does not decode to UTF-8.
+ * Path and query as opa-envoy-plugin gives them to policy: the whole path is percent-decoded, its leading
+ * slashes dropped, then split on `/`; the query is form-decoded. Dot segments stay. Refuses (`path_invalid`)
+ * what does not decode to UTF-8.
  */
 export function parsePath(target: string): {
   parsedPath: string[]
@@ -19,7 +20,10 @@ export function parsePath(target: string): {
   }
 }
 
-/** `a=1&a=2&b` as lists by name; `+` is a space. Refused are a `;`, since readers differ on whether it separates, and over 512 names. */
+/**
+ * `a=1&a=2&b` as lists by name; `+` is a space. Refused are a `;`, since readers differ on whether it
+ * separates, and over 512 names.
+ */
 export function parseForm(text: string, refusal: () => Denied): { [name: string]: string[] } {
   const form: { [name: string]: string[] } = Object.create(null)
   let names = 0

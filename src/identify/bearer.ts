@@ -2,8 +2,9 @@ import { Denied } from '../denied.ts'
 import type { HeldRequest } from '../types.ts'
 
 /**
- * The token of `Authorization: Bearer` (RFC 6750, section 2.1); undefined without one, another scheme included. Several headers, or
- * several joined by a comma as proxies do, are refused: two readers could take different ones. The token itself is not looked at.
+ * The token of `Authorization: Bearer` (RFC 6750, section 2.1); undefined without one, another scheme
+ * included. Several headers, or several joined by a comma as proxies do, are refused: two readers could take
+ * different ones. The token itself is not looked at.
  */
 export function bearerToken(request: HeldRequest): string | undefined {
   const values = request.header('authorization')

@@ -2,12 +2,16 @@ import { Denied } from '../denied.ts'
 import type { JsonObject } from '../types.ts'
 import type { IssuerSettings } from './settings.ts'
 
-/** What an ID token (OpenID Connect Core, section 2) or a logout token (Back-Channel Logout, section 2.4) has and an access token has not. */
+/**
+ * What an ID token (OpenID Connect Core, section 2) or a logout token (Back-Channel Logout, section 2.4) has
+ * and an access token has not.
+ */
 const MARKS_OF_OTHER_TOKENS = ['nonce', 'at_hash', 'c_hash', 'events']
 
 /**
- * Checks the header parameters before any key is looked for: `crit` and `b64` (RFC 7515, section 4.1.11; RFC 7797) refused, `alg` in the
- * issuer's list with exact case (RFC 8725, section 3.1), `typ` there and accepted (section 3.11). Keys in the header are ignored.
+ * Checks the header parameters before any key is looked for: `crit` and `b64` (RFC 7515, section 4.1.11; RFC
+ * 7797) refused, `alg` in the issuer's list with exact case (RFC 8725, section 3.1), `typ` there and accepted
+ * (section 3.11). Keys in the header are ignored.
  */
 export function checkHeader(
   header: JsonObject,
@@ -30,8 +34,9 @@ function mediaType(typ: string): string {
 }
 
 /**
- * Checks the claims of a token whose signature is right (RFC 7519, section 4.1): times with the issuer's skew, lifetime, audience,
- * client, required claims, and that the token is neither bound to a key nor of another kind. Not the delegation. `now` in milliseconds.
+ * Checks the claims of a token whose signature is right (RFC 7519, section 4.1): times with the issuer's
+ * skew, lifetime, audience, client, required claims, and that the token is neither bound to a key nor of
+ * another kind. Not the delegation. `now` in milliseconds.
  */
 export function checkClaims(claims: JsonObject, issuer: IssuerSettings, now: number): void {
   checkTimes(claims, issuer, now / 1000)

@@ -13,8 +13,9 @@ export interface Unverified {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
- * Takes a JWS apart that has exactly one spelling (RFC 7515, sections 2 and 7.1): three base64url parts without padding or stray bits,
- * the first two strict JSON objects. Comes before any cryptography and verifies nothing.
+ * Takes a JWS apart that has exactly one spelling (RFC 7515, sections 2 and 7.1): three base64url parts
+ * without padding or stray bits, the first two strict JSON objects. Comes before any cryptography and
+ * verifies nothing.
  */
 export function readCompact(token: string): Unverified {
   if (token.length > LONGEST) throw new Denied('token_too_large')

@@ -27,8 +27,9 @@ export interface IssuerStatus {
 
 export interface IdentifyRoom {
   /**
-   * Who sends this request, by its Bearer token; undefined without one where the route allows that. Refuses with a Denied, at once where
-   * nothing needs to be waited for. Does not say whether an agent is needed: see `insistOnAgent`.
+   * Who sends this request, by its Bearer token; undefined without one where the route allows that. Refuses
+   * with a Denied, at once where nothing needs to be waited for. Does not say whether an agent is needed: see
+   * `insistOnAgent`.
    */
   identify(
     request: HeldRequest,
@@ -49,7 +50,10 @@ export function insistOnAgent(identity: Identity, route: RouteSettings): void {
     throw new Denied('agent_missing')
 }
 
-/** `previous`: the room that this one replaces; key sources that both want are taken over, so that no key is lost. */
+/**
+ * `previous`: the room that this one replaces; key sources that both want are taken over, so that no key is
+ * lost.
+ */
 export function createIdentify(
   settings: readonly IssuerSettings[],
   deps: { clock: Clock; log: Log; events: IdentifyEvents; previous?: IdentifyRoom },

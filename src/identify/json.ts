@@ -3,8 +3,9 @@ import type { JsonObject } from '../types.ts'
 const DEEPEST = 32
 
 /**
- * A JSON object that every reader reads alike: no key twice at any depth (RFC 7519, section 4, and RFC 8725, section 2.6), nesting up to 32,
- * no text with half a surrogate pair. Undefined otherwise. Numbers are doubles.
+ * A JSON object that every reader reads alike: no key twice at any depth (RFC 7519, section 4, and RFC 8725,
+ * section 2.6), nesting up to 32, no text with half a surrogate pair. Undefined otherwise. Numbers are
+ * doubles.
  */
 export function strictObject(text: string): JsonObject | undefined {
   let value: unknown

@@ -11,8 +11,9 @@ const LONGEST = 1024 * 1024
 export class FetchFailed extends Error {}
 
 /**
- * Reads an issuer's JWK Set over HTTP, from `jwks_uri` or by OpenID Connect Discovery 1.0, sections 4.1 to 4.3, whose document must name exactly
- * this issuer. Follows no redirect, reads at most 1 MiB, waits 5 s. Rejects with FetchFailed. Unusable at once for a CA file or HTTPS_PROXY that cannot be used.
+ * Reads an issuer's JWK Set over HTTP, from `jwks_uri` or by OpenID Connect Discovery 1.0, sections 4.1 to
+ * 4.3, whose document must name exactly this issuer. Follows no redirect, reads at most 1 MiB, waits 5 s.
+ * Rejects with FetchFailed. Unusable at once for a CA file or HTTPS_PROXY that cannot be used.
  */
 export function createKeyFetch(issuer: IssuerSettings): { fetch(): Promise<unknown>; close(): void } {
   const dispatcher = createDispatcher(issuer)

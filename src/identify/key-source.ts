@@ -24,7 +24,10 @@ export interface KeySource {
   keys(): readonly VerificationKey[]
   /** Whether a key with this text is still among them. */
   has(text: string): boolean
-  /** A fetch for the sake of a token: the one that runs, or a new one where one is allowed; undefined within the pause. */
+  /**
+   * A fetch for the sake of a token: the one that runs, or a new one where one is allowed; undefined within
+   * the pause.
+   */
   refetch(): Promise<void> | undefined
   status(): { fetchedAt: number | undefined; error: string | null }
   /** Reads the file (Unusable when that fails), or begins to fetch without waiting. */
@@ -35,8 +38,9 @@ export interface KeySource {
 }
 
 /**
- * The keys of one issuer, kept fresh in the background: every 5 minutes, after failures sooner. What cannot be read leaves the last good keys, for
- * at most 24 hours. Tokens with unknown keys cause at most one fetch in 10 s, so that nobody can make us flood an issuer.
+ * The keys of one issuer, kept fresh in the background: every 5 minutes, after failures sooner. What cannot
+ * be read leaves the last good keys, for at most 24 hours. Tokens with unknown keys cause at most one fetch
+ * in 10 s, so that nobody can make us flood an issuer.
  */
 export function createKeySource(
   issuer: IssuerSettings,

@@ -4,7 +4,10 @@ import { Denied } from '../denied.ts'
 const SMALLEST_RSA_BITS = 2048
 const SMALLEST_RSA_EXPONENT = 65_537n
 
-/** The kind of key that an algorithm needs (RFC 7518, section 3.1; RFC 8037; RFC 9864): a token cannot choose it. */
+/**
+ * The kind of key that an algorithm needs (RFC 7518, section 3.1; RFC 8037; RFC 9864): a token cannot choose
+ * it.
+ */
 const KEY_FOR: { readonly [alg: string]: string } = {
   ...Object.fromEntries(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'].map(alg => [alg, 'rsa'])),
   ES256: 'prime256v1',
@@ -25,8 +28,9 @@ export interface VerificationKey {
 }
 
 /**
- * The usable public keys of a JWK Set (RFC 7517). Left out, not refused: secrets (`oct`), private keys, keys for encryption or bound to an algorithm
- * or curve that we do not know, RSA under 2048 bits or with an exponent under 65537, and what is no key. Undefined where the document is no JWK Set at all.
+ * The usable public keys of a JWK Set (RFC 7517). Left out, not refused: secrets (`oct`), private keys, keys
+ * for encryption or bound to an algorithm or curve that we do not know, RSA under 2048 bits or with an
+ * exponent under 65537, and what is no key. Undefined where the document is no JWK Set at all.
  */
 export function readKeySet(document: unknown): VerificationKey[] | undefined {
   const keys = (document as { keys?: unknown } | null)?.keys
@@ -62,8 +66,8 @@ function typeOf({ asymmetricKeyType, asymmetricKeyDetails: details }: KeyObject)
 }
 
 /**
- * The one key that a token means: of the algorithm's type, not bound to another algorithm, and of its `kid`. Without a `kid` exactly one must fit.
- * Undefined where none does; several refuse (`key_ambiguous`).
+ * The one key that a token means: of the algorithm's type, not bound to another algorithm, and of its `kid`.
+ * Without a `kid` exactly one must fit. Undefined where none does; several refuse (`key_ambiguous`).
  */
 export function chooseKey(
   keys: readonly VerificationKey[],

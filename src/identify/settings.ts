@@ -6,7 +6,9 @@ const ALGORITHMS = [
   ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
 ] as const
 
-/** https, or http to this machine: keys that come over a network that others can write to are anybody's keys. */
+/**
+ * https, or http to this machine: keys that come over a network that others can write to are anybody's keys.
+ */
 export function isTrustworthyUrl(text: string): boolean {
   if (!URL.canParse(text)) return false
   const { protocol, hostname, username, password } = new URL(text)
@@ -19,7 +21,8 @@ function isHttpUrl(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
 }
 
-/* When zod compares settings with one another: also where a single one is wrong, so that all problems are told at once. */
+// When zod compares settings with one another: also where a single one is wrong, so that all problems are
+// told at once.
 const isObject = ({ value }: { value: unknown }) => typeof value === 'object' && value !== null
 const isArray = ({ value }: { value: unknown }) => Array.isArray(value)
 

@@ -12,7 +12,10 @@ interface Entry {
 }
 
 export interface TokenCache {
-  /** The identity of a token that was verified before, is not past its `exp`, and whose key the issuer still has. */
+  /**
+   * The identity of a token that was verified before, is not past its `exp`, and whose key the issuer still
+   * has.
+   */
   get(token: string): Identity | undefined
   set(token: string, entry: Entry): void
 }

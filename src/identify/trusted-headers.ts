@@ -4,9 +4,10 @@ import type { Field, Identity } from '../types.ts'
 const LONGEST = 512
 
 /**
- * The trusted headers of an identity. Every byte outside visible ASCII, and `%` and `,`, is percent-encoded, so that two subjects never
- * give one header; a header over 512 bytes is refused. `issuerName` gives the configured name of an issuer that is one of ours; any other
- * must be a URI (RFC 7519, section 2: it has a colon), so that none can pass for a configured name.
+ * The trusted headers of an identity. Every byte outside visible ASCII, and `%` and `,`, is percent-encoded,
+ * so that two subjects never give one header; a header over 512 bytes is refused. `issuerName` gives the
+ * configured name of an issuer that is one of ours; any other must be a URI (RFC 7519, section 2: it has a
+ * colon), so that none can pass for a configured name.
  */
 export function trustedHeaders(
   { issuer, delegator, agent, agentIss, priorActors }: Omit<Identity, 'headers'>,

@@ -19,8 +19,8 @@ const PROFILES: { readonly [profile in IssuerSettings['profile']]: typeof readDe
 }
 
 /**
- * The identity that a token proves, checked in this order: header, key, signature, claims, delegation, trusted headers. Rejects with a Denied at the
- * first that is not right. Does not look at revocation.
+ * The identity that a token proves, checked in this order: header, key, signature, claims, delegation,
+ * trusted headers. Rejects with a Denied at the first that is not right. Does not look at revocation.
  */
 export async function verify(
   unverified: Unverified,

@@ -2,7 +2,10 @@ import { lstatSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { Unusable } from '../unusable.ts'
 
-/** A socket that a killed process left behind is removed; one that answers, or anything else of that name, is not ours. */
+/**
+ * A socket that a killed process left behind is removed; one that answers, or anything else of that name, is
+ * not ours.
+ */
 export async function freeSocket(address: string): Promise<void> {
   if (!address.startsWith('unix:')) return
   const path = address.slice('unix:'.length)

@@ -18,7 +18,10 @@ interface Page {
   readonly text: string
 }
 
-/** `/metrics`, `/healthz` and `/readyz`, read-only and without authentication. Unusable when the address cannot be bound. */
+/**
+ * `/metrics`, `/healthz` and `/readyz`, read-only and without authentication. Unusable when the address
+ * cannot be bound.
+ */
 export async function createAdmin(address: string, { metrics, readiness }: AdminDeps): Promise<Admin> {
   const pages: Record<string, () => Page | Promise<Page>> = {
     '/metrics': async () => ({ status: 200, ...(await metrics()) }),

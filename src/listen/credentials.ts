@@ -11,7 +11,10 @@ export interface TlsSettings {
   readonly client_ca?: string | undefined
 }
 
-/** Reads and checks the certificate, its key and the CA of the clients; not whether they are in date. Unusable, by file. */
+/**
+ * Reads and checks the certificate, its key and the CA of the clients; not whether they are in date.
+ * Unusable, by file.
+ */
 export function readCredentials(tls: TlsSettings | undefined): ServerCredentials {
   if (!tls) return ServerCredentials.createInsecure()
   const cert = readPem('cert', tls.cert)
@@ -23,12 +26,16 @@ export function readCredentials(tls: TlsSettings | undefined): ServerCredentials
   if (tls.client_ca === undefined)
     return ServerCredentials.createSsl(null, [{ private_key: key, cert_chain: cert }], false)
   const clientCa = readPem('client_ca', tls.client_ca)
-  // OpenSSL takes a file without certificates for an empty list of authorities, and then refuses every client.
+  // OpenSSL takes a file without certificates for an empty list of authorities, and then refuses every
+  // client.
   certificates('client_ca', tls.client_ca, clientCa)
   return ServerCredentials.createSsl(clientCa, [{ private_key: key, cert_chain: cert }], true)
 }
 
-/** OpenSSL has its own rules, such as the shortest key; otherwise one would hear of them as an address that cannot be bound. */
+/**
+ * OpenSSL has its own rules, such as the shortest key; otherwise one would hear of them as an address that
+ * cannot be bound.
+ */
 function assertAccepted(tls: TlsSettings, pair: { cert: Buffer; key: Buffer }): void {
   try {
     createSecureContext(pair)

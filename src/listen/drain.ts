@@ -1,6 +1,8 @@
 import type { Server } from '@grpc/grpc-js'
 
-/** Twice the health interval of `envoy/envoy.yaml`, so that Envoy has heard of our leaving before we leave. */
+/**
+ * Twice the health interval of `envoy/envoy.yaml`, so that Envoy has heard of our leaving before we leave.
+ */
 const HEARD_MS = 2_000
 /** How long calls that were begun may still take before they are cut. */
 export const CONNECTIONS_MS = 8_000
@@ -8,9 +10,10 @@ export const CONNECTIONS_MS = 8_000
 const RECORDS_MS = 1_000
 
 /**
- * Leaves in order: health first, then the connections (GOAWAY; what runs is answered), then the server, at the latest after
- * 10 s. A call that crosses the GOAWAY on its way is refused unprocessed (REFUSED_STREAM); the retry policy of
- * `envoy/envoy.yaml` asks it again elsewhere. Over when the checks have ended too, or a second later.
+ * Leaves in order: health first, then the connections (GOAWAY; what runs is answered), then the server, at
+ * the latest after 10 s. A call that crosses the GOAWAY on its way is refused unprocessed (REFUSED_STREAM);
+ * the retry policy of `envoy/envoy.yaml` asks it again elsewhere. Over when the checks have ended too, or a
+ * second later.
  */
 export async function drain(
   server: Server,

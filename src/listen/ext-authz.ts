@@ -11,14 +11,19 @@ import { encodeCheckResponse, PREPARED_REFUSAL } from './wire/check-response.ts'
 
 export const AUTHORIZATION = 'envoy.service.auth.v3.Authorization'
 
-/** Left of Envoy's own timeout for the way back: an answer that comes too late is Envoy's decision, not ours. */
+/**
+ * Left of Envoy's own timeout for the way back: an answer that comes too late is Envoy's decision, not ours.
+ */
 const RESERVE_MS = 20
 /** How long past its deadline a check may take to say so itself, with a record, before it is answered for. */
 const PATIENCE_MS = 10
 
 const asIs = (bytes: Buffer) => bytes
 
-/** Bytes in and bytes out: what cannot be decoded is then ours to refuse, and not a gRPC error that Envoy may let through. */
+/**
+ * Bytes in and bytes out: what cannot be decoded is then ours to refuse, and not a gRPC error that Envoy may
+ * let through.
+ */
 export const definition: ServiceDefinition = {
   Check: {
     path: `/${AUTHORIZATION}/Check`,
@@ -46,7 +51,9 @@ type Call = Pick<ServerUnaryCall<Buffer, Buffer>, 'request' | 'getDeadline' | 'c
 
 export interface ExtAuthz {
   readonly service: UntypedServiceImplementation
-  /** When every check that was begun has ended, with its record; those that were cut or answered for as well. */
+  /**
+   * When every check that was begun has ended, with its record; those that were cut or answered for as well.
+   */
   ended(): Promise<unknown>
 }
 
@@ -54,7 +61,10 @@ export interface ExtAuthz {
 export function extAuthz(deps: { check: Check; checkTimeout: number; clock: Clock; log: Log }): ExtAuthz {
   const { check, checkTimeout, clock, log } = deps
   const running = new Set<Promise<Reply>>()
-  /** A log that cannot be written (a full disk) must not become a gRPC error, nor end the process from a timer. */
+  /**
+   * A log that cannot be written (a full disk) must not become a gRPC error, nor end the process from a
+   * timer.
+   */
   const tell = (fields: () => object, message: string) => {
     try {
       log.error(fields(), message)

@@ -12,8 +12,9 @@ const MOST_RECEIVED = 64 * 1024 * 1024
 const CONNECTION_AGE_MS = 30 * 60_000
 
 /**
- * Envoy resets a stream for every client that leaves. Node takes over 1,000 at once, and over 33 a second after that, for an attack and
- * drops the connection with everyone's checks on it. The peer is Envoy, which has limits of its own for its clients.
+ * Envoy resets a stream for every client that leaves. Node takes over 1,000 at once, and over 33 a second
+ * after that, for an attack and drops the connection with everyone's checks on it. The peer is Envoy, which
+ * has limits of its own for its clients.
  */
 const RESETS = { streamResetBurst: 1_000_000, streamResetRate: 100_000 }
 
@@ -31,7 +32,10 @@ export interface GrpcServer {
   drain(): Promise<void>
 }
 
-/** `envoy.service.auth.v3.Authorization` and `grpc.health.v1` on one address. Unusable when it cannot be bound. */
+/**
+ * `envoy.service.auth.v3.Authorization` and `grpc.health.v1` on one address. Unusable when it cannot be
+ * bound.
+ */
 export async function createGrpcServer(
   settings: GrpcSettings,
   deps: { check: Check; clock: Clock; log: Log },

@@ -9,9 +9,10 @@ import type { Fields, Kind } from './wire/message.ts'
 const PROTO = join(import.meta.dirname, '../../proto')
 
 /**
- * A CheckRequest written by a person as protojson, taken over the same bytes as Envoy's. Names in lowerCamelCase or
- * snake_case, null for absent; what is unknown or of another type is Unusable at once, by its place and never by its value.
- * Whether it can be judged is asked as of Envoy's. Any is read as `{typeUrl, value}` only.
+ * A CheckRequest written by a person as protojson, taken over the same bytes as Envoy's. Names in
+ * lowerCamelCase or snake_case, null for absent; what is unknown or of another type is Unusable at once, by
+ * its place and never by its value. Whether it can be judged is asked as of Envoy's. Any is read as
+ * `{typeUrl, value}` only.
  */
 export function heldRequestFromProtojson(text: string): HeldRequest {
   let json: unknown
@@ -41,7 +42,9 @@ function messageOf(fields: Fields, value: unknown, place: string): object {
   )
 }
 
-/** What the loader takes for a field, where it differs from protojson: timestamps and structs are taken apart. */
+/**
+ * What the loader takes for a field, where it differs from protojson: timestamps and structs are taken apart.
+ */
 function loadable(kind: Kind, value: unknown, place: string): unknown {
   switch (kind.kind) {
     case 'message':

@@ -29,7 +29,10 @@ export interface AuditRecord {
   durations_us: { readonly [stage: string]: number }
 }
 
-/** The record of a finished check. `status` is the HTTP status decided, which observe mode may not have enforced. */
+/**
+ * The record of a finished check. `status` is the HTTP status decided, which observe mode may not have
+ * enforced.
+ */
 export function auditRecord(trail: Trail, reply: Reply, finishedAt: number): AuditRecord {
   const { request, identity, decision } = trail
   const traceId = request && traceIdOf(request)

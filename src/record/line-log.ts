@@ -27,16 +27,16 @@ export interface LineLog {
   /** Opens the file again by its name, after the log was moved away. The old one stays where that fails. */
   reopen(): void
   /**
-   * Writes what is pending, then takes no more. Resolves after at most `patience` ms, to the number of bytes not written
-   * by then; these are still tried, but do not keep the process alive. May be asked again.
+   * Writes what is pending, then takes no more. Resolves after at most `patience` ms, to the number of bytes
+   * not written by then; these are still tried, but do not keep the process alive. May be asked again.
    */
   close(patience: number): Promise<number>
 }
 
 /**
- * Append-only lines to a file, or to standard output without one: gathered, then written off the caller's path by
- * one write at a time. A failed or partial write is tried again from where it ended, so no line is lost or cut
- * while the process lives. Does not sync to disk.
+ * Append-only lines to a file, or to standard output without one: gathered, then written off the caller's
+ * path by one write at a time. A failed or partial write is tried again from where it ended, so no line is
+ * lost or cut while the process lives. Does not sync to disk.
  */
 export function createLineLog(path: string | undefined, events: LineLogEvents): LineLog {
   let fd = path === undefined ? standardOutput() : open(path)
@@ -138,8 +138,9 @@ export function createLineLog(path: string | undefined, events: LineLogEvents): 
   }
 
   /**
-   * Only between whole batches: the rest of a line belongs behind its beginning. Where the old file cannot be written any
-   * more, as on a disk that it fills itself, the line that was cut there is written whole to the new one.
+   * Only between whole batches: the rest of a line belongs behind its beginning. Where the old file cannot be
+   * written any more, as on a disk that it fills itself, the line that was cut there is written whole to the
+   * new one.
    */
   function swap(): void {
     if (path === undefined || state === 'closed' || (batch !== undefined && !failing)) return
@@ -172,8 +173,9 @@ function isOpen(path: string, fd: number): boolean {
 const { O_RDWR, O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants
 
 /**
- * Opens for appending. A file that ends in half a line, as a crash may leave it, is given its line end. Without blocking:
- * a pipe that nobody reads would hold a thread for ever, and with it the end of the process.
+ * Opens for appending. A file that ends in half a line, as a crash may leave it, is given its line end.
+ * Without blocking: a pipe that nobody reads would hold a thread for ever, and with it the end of the
+ * process.
  */
 function open(path: string): number {
   let fd: number | undefined
@@ -190,7 +192,9 @@ function open(path: string): number {
   }
 }
 
-/** A pipe is opened anew, without blocking as above and without changing the one that we share with others. */
+/**
+ * A pipe is opened anew, without blocking as above and without changing the one that we share with others.
+ */
 function standardOutput(): number {
   try {
     return fstatSync(1).isFIFO() ? openSync('/dev/stdout', O_WRONLY | O_NONBLOCK) : 1

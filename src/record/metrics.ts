@@ -1,7 +1,10 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Stage, Trail } from '../types.ts'
 
-/** Everything that is counted. Label values come from closed sets: reasons, stages, and names from the configuration. */
+/**
+ * Everything that is counted. Label values come from closed sets: reasons, stages, and names from the
+ * configuration.
+ */
 export interface Metrics {
   answered(trail: Trail, finishedAt: number): void
   pendingLogBytes(read: () => number): void
@@ -9,7 +12,10 @@ export interface Metrics {
   logDropped(): void
   keysFetched(issuer: string, outcome: 'ok' | 'error'): void
   keysLoaded(issuer: string, count: number, at: number): void
-  /** An issuer that the configuration has no more: otherwise its last count would stand, and raise alarms, for ever. */
+  /**
+   * An issuer that the configuration has no more: otherwise its last count would stand, and raise alarms, for
+   * ever.
+   */
   issuerRemoved(issuer: string): void
   unknownKey(issuer: string): void
   tokenCache(result: 'hit' | 'miss'): void

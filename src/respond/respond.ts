@@ -6,9 +6,9 @@ const DECISION_ID = 'x-authz-decision-id'
 const TRUSTED: ReadonlySet<string> = new Set(TRUSTED_HEADERS)
 
 /**
- * The answer to Envoy for a decision. In observe mode a refusal is let through
- * here and nowhere else: it makes a reply, never a decision. `route_invalid` is refused in either mode, and so is
- * what is no CheckRequest, since the route's own mode is not known then.
+ * The answer to Envoy for a decision. In observe mode a refusal is let through here and nowhere else: it
+ * makes a reply, never a decision. `route_invalid` is refused in either mode, and so is what is no
+ * CheckRequest, since the route's own mode is not known then.
  */
 export function respond(trail: Trail): Reply {
   const { decision } = trail
@@ -47,7 +47,10 @@ function allow(trail: Trail, policy: FromPolicy): AllowReply {
   }
 }
 
-/** Every trusted header that we do not set, and what came in that could pass for one: `x_agent_id` is `x-agent-id` to a CGI-like upstream. */
+/**
+ * Every trusted header that we do not set, and what came in that could pass for one: `x_agent_id` is
+ * `x-agent-id` to a CGI-like upstream.
+ */
 function untrusted(trail: Trail, set: readonly Field[]): string[] {
   const names = new Set(set.map(([name]) => name))
   const twins = (trail.request?.headerNames ?? []).filter(

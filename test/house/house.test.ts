@@ -75,6 +75,24 @@ describe('the house', () => {
     ).toEqual([])
   })
 
+  it('has no line wider than 110 columns, comments included', () => {
+    const wide = files.flatMap(file =>
+      readFileSync(join(src, file), 'utf8')
+        .split('\n')
+        .flatMap((line, i) => (line.length > 110 ? [`${file}:${i + 1}`] : [])),
+    )
+    expect(wide).toEqual([])
+  })
+
+  it('has docstrings of five lines at the most', () => {
+    const long = files.flatMap(file =>
+      [...readFileSync(join(src, file), 'utf8').matchAll(/^ *\/\*\*\n((?: *\*(?!\/).*\n)+)/gm)]
+        .filter(([, lines = '']) => lines.trimEnd().split('\n').length > 5)
+        .map(([text]) => `${file}: ${text.slice(0, 60)}`),
+    )
+    expect(long).toEqual([])
+  })
+
   it('has files that one can hold in the head', () => {
     const long = files.filter(file => readFileSync(join(src, file), 'utf8').split('\n').length > 300)
     expect(long).toEqual([])

@@ -11,9 +11,10 @@ export interface Delegation {
 }
 
 /**
- * Who acts for whom as RFC 8693, section 4.1, writes it: `sub` is the delegator, the outermost `act.sub` the agent; nested `act` are prior
- * actors. An `act` without `iss` takes the token's. Refuses a chain that is malformed, too deep or comes back to an actor, and an agent
- * that acts for itself. Never takes a client for an agent; claims such as `exp` inside `act` mean nothing.
+ * Who acts for whom as RFC 8693, section 4.1, writes it: `sub` is the delegator, the outermost `act.sub` the
+ * agent; nested `act` are prior actors. An `act` without `iss` takes the token's. Refuses a chain that is
+ * malformed, too deep or comes back to an actor, and an agent that acts for itself. Never takes a client for
+ * an agent; claims such as `exp` inside `act` mean nothing.
  */
 export function readDelegation(claims: JsonObject, issuer: IssuerSettings): Delegation {
   const delegator = subject(claims.sub)

@@ -116,8 +116,9 @@ interface Http extends JsonObject {
 type Header = { readonly key?: string; readonly value?: string; readonly rawValue?: string }
 
 /**
- * Decodes the bytes of a CheckRequest; `request_malformed` where they are none. What is too large (4 MiB, 1,000 headers), lacks method or path,
- * or has a path that is not UTF-8 is decoded too, but for the body, and refused by `assertJudgeable`. Judges nothing of what it says.
+ * Decodes the bytes of a CheckRequest; `request_malformed` where they are none. What is too large (4 MiB,
+ * 1,000 headers), lacks method or path, or has a path that is not UTF-8 is decoded too, but for the body, and
+ * refused by `assertJudgeable`. Judges nothing of what it says.
  */
 export function decodeCheckRequest(message: Uint8Array): HeldRequest {
   const buffer = Buffer.from(message.buffer, message.byteOffset, message.length)
@@ -144,7 +145,8 @@ export function decodeCheckRequest(message: Uint8Array): HeldRequest {
       if (tooLarge) throw new Denied('request_too_large', 'message over 4 MiB')
       if (numberOfHeaders(http) > MOST_HEADERS) throw new Denied('request_too_large', 'over 1,000 headers')
       if (method === '' || path === '') throw new Denied('request_malformed', 'no method or path')
-      // In `http.path` Envoy has replaced these bytes: policy would judge another path than the upstream sees.
+      // In `http.path` Envoy has replaced these bytes: policy would judge another path than the upstream
+      // sees.
       if (!isUtf8Path(http)) throw new Denied('path_invalid', 'not UTF-8')
     },
   }
@@ -159,7 +161,10 @@ function isUtf8Path({ headerMap }: Http): boolean {
   return path?.rawValue === undefined || isUtf8(Buffer.from(path.rawValue, 'base64'))
 }
 
-/** Every header by its lower-case name. Envoy fills one of the two forms; a sender that fills both shows as repetition. */
+/**
+ * Every header by its lower-case name. Envoy fills one of the two forms; a sender that fills both shows as
+ * repetition.
+ */
 function indexHeaders({ headers = {}, headerMap }: Http): Map<string, Header[]> {
   const listed = Object.entries(headers).map(([key, value]): Header => ({ key, value }))
   return Map.groupBy([...listed, ...(headerMap?.headers ?? [])], ({ key = '' }) => key.toLowerCase())

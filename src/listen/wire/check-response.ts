@@ -27,9 +27,9 @@ export const PREPARED_REFUSAL: Buffer = encodeDeny({
 })
 
 /**
- * The bytes of a CheckResponse. Only a complete AllowReply gives code 0; whatever else comes in, malformed answers included,
- * gives a refusal: itself, or PREPARED_REFUSAL after `onFault` was told. Never `error_response`, which Envoy lets through where
- * `failure_mode_allow` is true.
+ * The bytes of a CheckResponse. Only a complete AllowReply gives code 0; whatever else comes in, malformed
+ * answers included, gives a refusal: itself, or PREPARED_REFUSAL after `onFault` was told. Never
+ * `error_response`, which Envoy lets through where `failure_mode_allow` is true.
  */
 export function encodeCheckResponse(reply: Reply, onFault: (fault: unknown) => void): Buffer {
   try {
@@ -89,7 +89,10 @@ function mutations(field: number, headers: readonly Field[]): Buffer[] {
   })
 }
 
-/** `append` and `append_action` are both written, since Envoy's versions read one or the other and differ in what neither means. */
+/**
+ * `append` and `append_action` are both written, since Envoy's versions read one or the other and differ in
+ * what neither means.
+ */
 function headerOption(field: number, [name, value]: Field, append: boolean): Buffer {
   return message(
     field,
@@ -123,7 +126,10 @@ function pair(field: Field): Field {
   return field
 }
 
-/** The finished bytes, read once more as Envoy will: status first with its code, then the answer of that kind, and nothing twice. */
+/**
+ * The finished bytes, read once more as Envoy will: status first with its code, then the answer of that kind,
+ * and nothing twice.
+ */
 function assertAnswers(kind: 'allow' | 'deny', bytes: Buffer): void {
   const reader = new Reader(bytes)
   const wanted = [STATUS, RESPONSE[kind], DYNAMIC_METADATA]

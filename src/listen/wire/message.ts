@@ -2,7 +2,9 @@ import { Denied } from '../../denied.ts'
 import type { Json } from '../../types.ts'
 import type { Reader } from './reader.ts'
 
-/** A message under construction. Without a prototype, so that a key named `__proto__` is a key like any other. */
+/**
+ * A message under construction. Without a prototype, so that a key named `__proto__` is a key like any other.
+ */
 export type Draft = { [key: string]: Json | Draft | Draft[] }
 
 type Scalar = 'text' | 'bytes' | 'int64' | 'uint32' | 'int32' | 'bool'
@@ -42,9 +44,9 @@ export function empty(): Draft {
 }
 
 /**
- * Reads a message into plain JSON: names in lowerCamelCase, integers and enums as numbers, bytes in base64, values equal to
- * their default left out, a message that is present but empty kept as `{}`. A message that comes twice is merged; of a single
- * value, and of a oneof, the last one counts.
+ * Reads a message into plain JSON: names in lowerCamelCase, integers and enums as numbers, bytes in base64,
+ * values equal to their default left out, a message that is present but empty kept as `{}`. A message that
+ * comes twice is merged; of a single value, and of a oneof, the last one counts.
  */
 export function readMessage(fields: Fields, reader: Reader, into: Draft = empty()): Draft {
   for (let next = reader.next(); next; next = reader.next()) {

@@ -9,8 +9,8 @@ const FIXED32 = 5
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
- * Reads one protobuf message field by field. Every length is checked against the message's end; what cannot be read,
- * text that is not UTF-8 included, is a refusal (`request_malformed`).
+ * Reads one protobuf message field by field. Every length is checked against the message's end; what cannot
+ * be read, text that is not UTF-8 included, is a refusal (`request_malformed`).
  */
 export class Reader {
   readonly #bytes: Buffer

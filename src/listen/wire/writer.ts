@@ -1,8 +1,9 @@
 import { DEEPEST_METADATA, type Json, type JsonObject } from '../../types.ts'
 
 /*
- * The smallest protobuf writer: every function gives the bytes of one field, to be joined by `Buffer.concat`. What is not
- * of the type that it claims throws, since `Buffer.from` would make bytes of nearly anything.
+ * The smallest protobuf writer: every function gives the bytes of one field, to be joined by
+ * `Buffer.concat`. What is not of the type that it claims throws, since `Buffer.from` would make bytes of
+ * nearly anything.
  */
 
 export function varint(field: number, value: number): Buffer {
@@ -18,7 +19,10 @@ export function message(field: number, ...fields: readonly Buffer[]): Buffer {
   return delimited(field, Buffer.concat(fields))
 }
 
-/** `google.protobuf.Struct`: plain objects and lists, at most 32 inside one another; what Envoy cannot read, `failure_mode_allow` lets through. */
+/**
+ * `google.protobuf.Struct`: plain objects and lists, at most 32 inside one another; what Envoy cannot read,
+ * `failure_mode_allow` lets through.
+ */
 export function struct(field: number, value: JsonObject): Buffer {
   return structField(field, value, 1)
 }
