@@ -1,8 +1,8 @@
 import { Denied } from '../denied.ts'
 import type { HeldRequest } from '../types.ts'
 import { DEEPEST, LARGEST_EXPONENT, MOST_NAMES } from './bounds.ts'
+import { parseForm } from './form.ts'
 import { multipartReader } from './multipart.ts'
-import { parseForm } from './path.ts'
 
 export interface ParsedBody {
   /** JSON text; `null` where there is nothing to read. */

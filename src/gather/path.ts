@@ -1,5 +1,5 @@
 import { Denied } from '../denied.ts'
-import { MOST_NAMES } from './bounds.ts'
+import { decoded, parseForm } from './form.ts'
 
 /**
  * Path and query as opa-envoy-plugin gives them to policy: the whole path is percent-decoded, its leading
@@ -17,34 +17,5 @@ export function parsePath(target: string): {
       .replace(/^\/+/, '')
       .split('/'),
     parsedQuery: mark < 0 ? {} : parseForm(target.slice(mark + 1), () => new Denied('path_invalid', 'query')),
-  }
-}
-
-/**
- * `a=1&a=2&b` as lists by name; `+` is a space. Refused are a `;`, since readers differ on whether it
- * separates, and over 512 names.
- */
-export function parseForm(text: string, refusal: () => Denied): { [name: string]: string[] } {
-  const form: { [name: string]: string[] } = Object.create(null)
-  let names = 0
-  for (const pair of text.split('&')) {
-    if (pair === '') continue
-    if (pair.includes(';')) throw refusal()
-    const equals = pair.indexOf('=')
-    const [name, value] = equals < 0 ? [pair, ''] : [pair.slice(0, equals), pair.slice(equals + 1)]
-    const key = decoded(name.replaceAll('+', ' '), refusal)
-    const values = form[key] ?? []
-    if (values.length === 0 && ++names > MOST_NAMES) throw refusal()
-    values.push(decoded(value.replaceAll('+', ' '), refusal))
-    form[key] = values
-  }
-  return form
-}
-
-function decoded(text: string, refusal: () => Denied): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    throw refusal()
   }
 }

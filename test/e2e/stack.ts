@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,9 +5,7 @@ import { type Answer, type Sent, send } from '../../deploy/demo/client.ts'
 import type { Wanted } from '../../deploy/demo/issuer.ts'
 import { type Edits, FREE_PORTS, type Parts, startParts } from '../../deploy/demo/parts.ts'
 import type { Echo } from '../../deploy/demo/upstream.ts'
-
-const ROOT = join(import.meta.dirname, '../..')
-const OPA = process.env.OPA ?? join(ROOT, '.tools/bin/opa')
+import { compile } from '../unit/decide/compile.ts'
 
 export const ALICE: Wanted = {
   sub: 'alice@example.com',
@@ -70,15 +67,8 @@ export async function startStack(edits: Edits = {}): Promise<Stack> {
 
 /** Compiled by the real `opa`, then moved into its place at once, as a deployment does. */
 export function buildBundle(rego: string, to: string, entrypoint = 'envoy/authz/result'): void {
-  const folder = mkdtempSync(join(tmpdir(), 'agent-authz-rego-'))
-  try {
-    const source = join(folder, 'policy.rego')
-    writeFileSync(source, rego)
-    execFileSync(OPA, ['build', '-t', 'wasm', '-e', entrypoint, '-o', `${to}.next`, source])
-    renameSync(`${to}.next`, to)
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
+  writeFileSync(`${to}.next`, compile(rego, { entrypoints: [entrypoint] }))
+  renameSync(`${to}.next`, to)
 }
 
 /** What the upstream received. */

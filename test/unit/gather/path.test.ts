@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Denied } from '../../../src/denied.ts'
-import { parseForm, parsePath } from '../../../src/gather/path.ts'
+import { parsePath } from '../../../src/gather/path.ts'
 
 function refused(target: string): string {
   try {
@@ -79,19 +79,5 @@ describe('a query', () => {
     const query = (names: number) => `/?${Array.from({ length: names }, (_, i) => `n${i}`).join('&')}`
     expect(refused(query(512))).toBe('not refused')
     expect(refused(query(513))).toBe('path_invalid')
-  })
-})
-
-describe('a form', () => {
-  it('gives back what URLSearchParams wrote', () => {
-    const text = fc.string({ unit: 'grapheme' })
-    fc.assert(
-      fc.property(fc.array(fc.tuple(text, text)), pairs => {
-        const wanted = new Map<string, string[]>()
-        for (const [name, value] of pairs) wanted.set(name, [...(wanted.get(name) ?? []), value])
-        const read = parseForm(new URLSearchParams(pairs).toString(), () => new Denied('body_invalid'))
-        expect(new Map(Object.entries(read))).toEqual(wanted)
-      }),
-    )
   })
 })
