@@ -30,9 +30,9 @@ export interface Rooms {
 const UNDECIDED = refusal(new Denied('internal_error'))
 
 /**
- * One check: identify → gather → decide → respond → record. Starts from no decision at all; whatever a stage
- * throws is a refusal with a reason. What fails again while refusing is thrown on, for the listener's
- * prepared refusal. Synchronous unless `identify` has to wait.
+ * One check: identify → gather → decide → respond → record. Starts from a refusal; whatever a stage throws is
+ * a refusal with a reason. What fails again while refusing is thrown on, for the listener's prepared refusal.
+ * Synchronous unless `identify` has to wait.
  */
 export function createCheck(
   { identify, gather, decide, respond, record }: Rooms,

@@ -88,9 +88,9 @@ function required(value: string | undefined, option: string): string {
 }
 
 function print(text: string): number {
-  process.stdout.once('error', ({ code }: NodeJS.ErrnoException) => {
-    // A reader that has seen enough, such as head, is no fault.
-    if (code === 'EPIPE') process.exit()
+  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => {
+    // A reader that has seen enough, such as head, is no fault, and must not change what the exit code says.
+    if (code === 'EPIPE') return
     process.stderr.write(`agent-authz: cannot write to standard output (${code})\n`)
     process.exit(EXIT.error)
   })

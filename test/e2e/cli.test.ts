@@ -222,6 +222,12 @@ describe('standard output', () => {
     expect(await inShell('| head -1', 'config', 'schema')).toEqual({ code: 0, stdout: '{\n', stderr: '' })
   })
 
+  it('may be closed before a refusal is read, which the exit code says all the same', async () => {
+    const file = at.write('refused.json', JSON.stringify({ attributes: { request: { http: reading() } } }))
+    const ended = await inShell('| :', 'check', '--config', at.configure(), '--request', file)
+    expect(ended).toEqual({ code: 1, stdout: '', stderr: '' })
+  })
+
   it('that takes nothing is told in one message', async () => {
     expect(await inShell('> /dev/full', 'config', 'schema')).toEqual({
       code: 2,

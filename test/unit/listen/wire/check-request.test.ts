@@ -2,12 +2,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { Denied } from '../../../../src/denied.ts'
 import { decodeCheckRequest } from '../../../../src/listen/wire/check-request.ts'
 import { Reader } from '../../../../src/listen/wire/reader.ts'
 import * as write from '../../../../src/listen/wire/writer.ts'
 import type { Json } from '../../../../src/types.ts'
 import { attributesOf, encodeRequest } from './oracle.ts'
+import { outcome } from './outcome.ts'
 
 const MOST_BYTES = 4 * 1024 * 1024
 const vectors = join(import.meta.dirname, '../../../vectors/wire')
@@ -20,17 +20,6 @@ const encoded = (http: object = {}) =>
   encodeRequest({ attributes: { request: { http: { method: 'GET', path: '/', ...http } } } })
 const decoded = (http?: object) => decodeCheckRequest(encoded(http))
 const judge = (message: Uint8Array) => decodeCheckRequest(message).assertJudgeable()
-
-/** The reason of a refusal; anything else that is thrown fails the test. */
-function outcome(act: () => unknown): string {
-  try {
-    act()
-  } catch (error) {
-    if (error instanceof Denied) return error.reason
-    throw error
-  }
-  return 'read'
-}
 
 /** Everything that can be asked of a request that could be read. */
 function askAll(bytes: Buffer): void {

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { Denied } from '../../../../src/denied.ts'
 import {
   bool,
   bytes,
@@ -17,6 +16,7 @@ import {
 } from '../../../../src/listen/wire/message.ts'
 import { Reader } from '../../../../src/listen/wire/reader.ts'
 import * as write from '../../../../src/listen/wire/writer.ts'
+import { outcome } from './outcome.ts'
 
 const pair = { 1: ['a', text], 2: ['b', text] } as const
 const fields: Fields = {
@@ -50,16 +50,6 @@ const CONTENT: { [type: number]: Buffer } = {
   1: raw('00 00 00 00 00 00 00 00'),
   2: raw('00'),
   5: raw('00 00 00 00'),
-}
-
-function outcome(act: () => unknown): string {
-  try {
-    act()
-  } catch (error) {
-    if (error instanceof Denied) return error.reason
-    throw error
-  }
-  return 'read'
 }
 
 describe('a single value', () => {

@@ -1,20 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { Denied } from '../../../../src/denied.ts'
 import { Reader } from '../../../../src/listen/wire/reader.ts'
+import { outcome } from './outcome.ts'
 
 const reader = (hex: string) => new Reader(Buffer.from(hex.replaceAll(' ', ''), 'hex'))
-
-/** The reason of a refusal; anything else that is thrown fails the test. */
-function outcome(read: () => unknown): string {
-  try {
-    read()
-  } catch (error) {
-    if (error instanceof Denied) return error.reason
-    throw error
-  }
-  return 'read'
-}
 
 /** As the protobuf documentation describes it: seven bits a byte, the lowest first. */
 function varintOf(value: bigint): Buffer {
