@@ -202,7 +202,11 @@ export async function createEngine(
   const { mode, identity, authorization } = config
   const rooms = { identify: identify.identify, gather, decide: decide.decide, respond, record }
   return {
-    check: createCheck(rooms, { mode, identity, authorization }, { clock, newId: randomUUID, log }),
+    check: createCheck(
+      rooms,
+      { mode, identity, authorization, source: 'token' },
+      { clock, newId: randomUUID, log },
+    ),
     identify,
     decide,
     close() {

@@ -92,6 +92,7 @@ export function createCheck(
     if (denied.cause instanceof Error)
       log.error({ decision_id: trail.decisionId, at: frames(denied.cause) }, 'a check failed inside')
     enter(trail, 'respond')
+    if (denied.parties) trail.refused = denied.parties
     trail.decision = refusal(denied)
     return answer(trail)
   }

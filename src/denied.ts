@@ -1,4 +1,4 @@
-import type { Deny, PolicyRef } from './types.ts'
+import type { Deny, Parties, PolicyRef } from './types.ts'
 
 /**
  * Every reason of ours to refuse, and the HTTP status it is answered with. Closed: metric labels, README and
@@ -18,6 +18,7 @@ export const REASONS = {
   token_algorithm: 401,
   token_type: 401,
   token_critical_header: 401,
+  token_unverified: 401,
   issuer_unknown: 401,
   key_unknown: 401,
   key_ambiguous: 401,
@@ -46,6 +47,7 @@ export const REASONS = {
   internal_error: 500,
 
   keys_unavailable: 503,
+  overloaded: 503,
   deadline: 503,
   cancelled: 503,
   log_full: 503,
@@ -53,19 +55,25 @@ export const REASONS = {
 
 export type Reason = keyof typeof REASONS
 
+interface Options extends ErrorOptions {
+  readonly parties?: Parties
+}
+
 /**
  * A refusal. The message is the reason alone; `detail` is a constant phrase for the log, never a value from
- * the request.
+ * the request; `parties` says whose token was refused, where it is certain that its issuer wrote it.
  */
 export class Denied extends Error {
   override readonly name = 'Denied'
   readonly reason: Reason
   readonly detail: string | undefined
+  readonly parties: Parties | undefined
 
-  constructor(reason: Reason, detail?: string, options?: ErrorOptions) {
+  constructor(reason: Reason, detail?: string, { parties, ...options }: Options = {}) {
     super(reason, options)
     this.reason = reason
     this.detail = detail
+    this.parties = parties
   }
 }
 

@@ -102,7 +102,7 @@ function refusedBy({ decision, durations }: Trail): string | undefined {
 }
 
 function identityFound({ issuer, agent, actorSource, delegator, scopes }: Identity): string {
-  const acting = `agent ${agent ?? 'none'} (${actorSource}), for ${delegator ?? 'nobody'}`
+  const acting = `agent ${agent?.sub ?? 'none'} (${actorSource}), for ${delegator ?? 'nobody'}`
   return `issuer ${issuer}, ${acting}, scopes ${scopes.join(' ') || 'none'}`
 }
 

@@ -8,6 +8,7 @@ const KEYS: Readonly<Record<string, Readonly<Record<string, Partial<RouteSetting
   agent_authz_mode: { enforce: { mode: 'enforce' }, observe: { mode: 'observe' } },
   agent_authz_identity: { required: { identity: 'required' }, optional: { identity: 'optional' } },
   agent_authz_require_agent: { true: { requireAgent: true }, false: { requireAgent: false } },
+  agent_authz_source: { token: { source: 'token' }, jwt_authn: { source: 'jwt_authn' } },
   agent_authz_authorization: { remove: { authorization: 'remove' }, keep: { authorization: 'keep' } },
 }
 

@@ -43,6 +43,8 @@ export interface RouteSettings {
   readonly mode: 'enforce' | 'observe'
   readonly identity: 'required' | 'optional'
   readonly authorization: 'remove' | 'keep'
+  /** Who verified the token: we, or Envoy's own `jwt_authn` before us. */
+  readonly source: 'token' | 'jwt_authn'
   /** Absent: as the token's issuer is configured. */
   readonly requireAgent?: boolean
 }
@@ -52,27 +54,30 @@ export interface Actor {
   readonly iss: string
 }
 
-/** Who acts for whom, from a verified token. Never the raw token. */
-export interface Identity {
+/** Whose token it is, as its issuer says. Of a token that was refused, as much as could be read. */
+export interface Parties {
   /** The configured name of the issuer. */
   readonly issuer: string
-  readonly iss: string
   readonly delegator?: string
   /** The current actor; absent when nobody acts. */
-  readonly agent?: string
-  readonly agentIss?: string
+  readonly agent?: Actor
+  readonly actorSource?: 'act' | 'client' | 'none'
+  /** Outermost first. For audit only: RFC 8693 section 4.1 keeps them out of access decisions. */
+  readonly priorActors?: readonly Actor[]
+  readonly clientId?: string
+  readonly tokenId?: string
+}
+
+/** Who acts for whom, from a verified token. Never the raw token. */
+export interface Identity extends Parties {
+  readonly iss: string
   readonly actorSource: 'act' | 'client' | 'none'
+  readonly priorActors: readonly Actor[]
   /** The issuer's setting; a route may say otherwise. */
   readonly requiresAgent: boolean
   readonly scopes: readonly string[]
-  readonly clientId?: string
-  /** Number of actors, the current one included. */
-  readonly depth: number
-  /** Outermost first. For audit only: RFC 8693 section 4.1 keeps them out of access decisions. */
-  readonly priorActors: readonly Actor[]
   /** The verified claims, prior actors taken out. */
   readonly claims: JsonObject
-  readonly tokenId?: string
   /** Seconds since the epoch. */
   readonly expiresAt: number
   /**
@@ -203,6 +208,8 @@ export interface Trail {
   request?: HeldRequest
   route: RouteSettings
   identity?: Identity
+  /** Whose token was refused though its issuer wrote it; for the log only. */
+  refused?: Parties
   /** From the start a refusal of ours; what is decided takes its place. */
   decision: Decision
   /** The stage that runs, and since when, in milliseconds since the epoch. */

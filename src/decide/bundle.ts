@@ -3,9 +3,9 @@ import { readFileSync, statSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { extract } from 'tar-stream'
+import { isLosslessObject, parseLossless } from '../lossless.ts'
 import type { Json } from '../types.ts'
 import { Unusable } from '../unusable.ts'
-import { isLosslessObject, parseLossless } from './lossless.ts'
 
 const MOST_COMPRESSED = 32 * 1024 * 1024
 const MOST_UNPACKED = 128 * 1024 * 1024

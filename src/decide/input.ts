@@ -29,17 +29,16 @@ export function policyInput(context: CallContext, { credentials }: { credentials
 
 /** Prior actors are not among these fields: RFC 8693, section 4.1. */
 function identityInput(identity: Identity): JsonObject {
-  const { issuer, iss, delegator, agent, agentIss, actorSource, scopes, clientId, depth, claims } = identity
+  const { issuer, iss, delegator, agent, actorSource, scopes, clientId, priorActors, claims } = identity
   return {
     issuer,
     iss,
     ...(delegator !== undefined && { delegator }),
-    ...(agent !== undefined && { agent }),
-    ...(agentIss !== undefined && { agent_iss: agentIss }),
+    ...(agent && { agent: agent.sub, agent_iss: agent.iss }),
     actor_source: actorSource,
     scopes,
     ...(clientId !== undefined && { client_id: clientId }),
-    depth,
+    depth: agent ? priorActors.length + 1 : 0,
     claims,
   }
 }

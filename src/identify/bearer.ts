@@ -1,5 +1,6 @@
 import { Denied } from '../denied.ts'
 import type { HeldRequest } from '../types.ts'
+import { checkSize } from './compact.ts'
 
 /**
  * The token of `Authorization: Bearer` (RFC 6750, section 2.1); undefined without one, another scheme
@@ -13,6 +14,7 @@ export function bearerToken(request: HeldRequest): string | undefined {
   const parts = value.split(',')
   if (!parts.some(part => /^\s*bearer(?:\s|$)/i.test(part))) return undefined
   if (parts.length > 1) throw new Denied('authorization_repeated')
+  checkSize(value.slice('Bearer '.length))
   const token = /^bearer +([^\s]+)$/i.exec(value)?.[1]
   if (token === undefined) throw new Denied('token_malformed', 'no token after Bearer')
   return token

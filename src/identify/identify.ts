@@ -1,10 +1,13 @@
 import { Denied } from '../denied.ts'
-import type { Clock, Deadline, HeldRequest, Identity, Log, RouteSettings } from '../types.ts'
+import type { Clock, Deadline, HeldRequest, Identity, JsonObject, Log, RouteSettings } from '../types.ts'
 import { bearerToken } from './bearer.ts'
 import { readCompact } from './compact.ts'
+import { judge } from './judge.ts'
+import { verifiedPayload } from './jwt-authn.ts'
 import { createKeySource, type KeyEvents, type KeySource } from './key-source.ts'
 import type { IssuerSettings } from './settings.ts'
 import { createTokenCache } from './token-cache.ts'
+import { createTurns } from './turns.ts'
 import { type Issuer, verify } from './verify.ts'
 
 export { type IssuerSettings, issuersSettings } from './settings.ts'
@@ -27,9 +30,9 @@ export interface IssuerStatus {
 
 export interface IdentifyRoom {
   /**
-   * Who sends this request, by its Bearer token; undefined without one where the route allows that. Refuses
-   * with a Denied, at once where nothing needs to be waited for. Does not say whether an agent is needed: see
-   * `insistOnAgent`.
+   * Who sends this request, by its Bearer token, or by what Envoy's `jwt_authn` verified where the route says
+   * so; undefined without one where the route allows that. Refuses with a Denied, at once where nothing needs
+   * to be waited for. Does not say whether an agent is needed: see `insistOnAgent`.
    */
   identify(
     request: HeldRequest,
@@ -73,34 +76,49 @@ export function createIdentify(
     throw error
   }
   const tokens = createTokenCache(clock)
+  const turns = createTurns()
   const issuerName = (iss: string) => issuers.get(iss)?.settings.name
+
+  /** RFC 7519, section 4.1.1; RFC 8725, section 3.8: the issuer decides about all that follows. */
+  function issuerOf({ iss }: JsonObject): Issuer {
+    const issuer = typeof iss === 'string' ? issuers.get(iss) : undefined
+    if (!issuer) throw new Denied('issuer_unknown')
+    return issuer
+  }
 
   async function verified(token: string, deadline: Deadline): Promise<Identity> {
     const unverified = readCompact(token)
-    const { iss } = unverified.claims
-    const issuer = typeof iss === 'string' ? issuers.get(iss) : undefined
-    if (!issuer) throw new Denied('issuer_unknown')
+    const issuer = issuerOf(unverified.claims)
     const unknownKey = () => events.unknownKey(issuer.settings.name)
-    const { identity, key } = await verify(unverified, issuer, {
-      clock,
-      deadline,
-      unknownKey,
-      issuerName,
-    })
+    const deps = { clock, deadline, turns, unknownKey, issuerName }
+    const { identity, key } = await verify(unverified, issuer, deps)
     tokens.set(token, { identity, key, source: issuer.source })
     return identity
   }
 
+  function byToken(request: HeldRequest, deadline: Deadline): Identity | undefined | Promise<Identity> {
+    const token = bearerToken(request)
+    if (token === undefined) return undefined
+    const known = tokens.get(token)
+    events.tokenCache(known ? 'hit' : 'miss')
+    return known ?? verified(token, deadline)
+  }
+
+  function byJwtAuthn(request: HeldRequest): Identity | undefined {
+    const verified = verifiedPayload(request, settings)
+    if (verified === undefined) return undefined
+    const { claims, name } = verified
+    const { settings: issuer } = issuerOf(claims)
+    if (issuer.jwt_authn_payload !== name) throw new Denied('issuer_unknown')
+    // The header of the token is not seen here: its type cannot tell an access token from others.
+    return judge(claims, { ...issuer, types: ['JWT'] }, { now: clock(), issuerName })
+  }
+
   return {
     identify(request, route, deadline) {
-      const token = bearerToken(request)
-      if (token === undefined) {
-        if (route.identity === 'required') throw new Denied('token_missing')
-        return undefined
-      }
-      const known = tokens.get(token)
-      events.tokenCache(known ? 'hit' : 'miss')
-      return known ?? verified(token, deadline)
+      const identity = route.source === 'jwt_authn' ? byJwtAuthn(request) : byToken(request, deadline)
+      if (identity === undefined && route.identity === 'required') throw new Denied('token_missing')
+      return identity
     },
     status: () =>
       [...issuers.values()].map(({ settings: { name, required }, source }) => {

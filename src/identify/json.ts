@@ -1,11 +1,14 @@
+import { parseLossless } from '../lossless.ts'
 import type { JsonObject } from '../types.ts'
 
 const DEEPEST = 32
+/** The policy engine spells a number out, digit by digit. */
+const LARGEST_EXPONENT = 999
 
 /**
  * A JSON object that every reader reads alike: no key twice at any depth (RFC 7519, section 4, and RFC 8725,
  * section 2.6), nesting up to 32, no text with half a surrogate pair. Undefined otherwise. Numbers are
- * doubles.
+ * doubles; one that a double cannot hold is an opaque object that keeps its digits.
  */
 export function strictObject(text: string): JsonObject | undefined {
   let value: unknown
@@ -15,31 +18,45 @@ export function strictObject(text: string): JsonObject | undefined {
     return undefined
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-  return isUnambiguous(text) ? (value as JsonObject) : undefined
+  const { ambiguous, exact } = read(text)
+  if (ambiguous) return undefined
+  return (exact ? value : parseLossless(text)) as JsonObject
 }
 
+const AMBIGUOUS = { ambiguous: true, exact: false }
+
 /** Only for text that is JSON: what a string means then follows from the token before it. */
-function isUnambiguous(text: string): boolean {
+function read(text: string): { ambiguous: boolean; exact: boolean } {
   const open: (Set<string> | undefined)[] = []
   let keyNext = false
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]},]/g)) {
+  let exact = true
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]},]|-?\d[\d.eE+-]*/g)) {
     if (token === '{' || token === '[') {
       open.push(token === '{' ? new Set() : undefined)
       keyNext = token === '{'
-      if (open.length > DEEPEST) return false
+      if (open.length > DEEPEST) return AMBIGUOUS
     } else if (token === '}' || token === ']') {
       open.pop()
       keyNext = false
     } else if (token === ',') keyNext = open.at(-1) !== undefined
-    else {
+    else if (!token.startsWith('"')) {
+      const [digits = '', exponent = '0'] = token.split(/e/i)
+      if (Math.abs(Number(exponent)) > LARGEST_EXPONENT) return AMBIGUOUS
+      exact &&= Number.isFinite(Number(token)) && (isShort(digits) || String(Number(token)) === token)
+    } else {
       const string = JSON.parse(token) as string
-      if (!string.isWellFormed()) return false
+      if (!string.isWellFormed()) return AMBIGUOUS
       if (!keyNext) continue
       const keys = open.at(-1) as Set<string>
-      if (keys.has(string)) return false
+      if (keys.has(string)) return AMBIGUOUS
       keys.add(string)
       keyNext = false
     }
   }
-  return true
+  return { ambiguous: false, exact }
+}
+
+/** A double holds at least fifteen digits: `1.0` and `1` are one number, wherever they are read. */
+function isShort(digits: string): boolean {
+  return digits.replace(/\D/g, '').length <= 15
 }

@@ -60,7 +60,15 @@ export const issuerSettings = z
       .min(1)
       .default(['RS256', 'ES256'])
       .describe('The alg values that are accepted; asymmetric only.'),
-    profile: z.enum(['rfc8693']).default('rfc8693').describe('How delegation is written in the token.'),
+    profile: z
+      .enum(['rfc8693', 'keycloak', 'okta', 'auth0', 'entra'])
+      .default('rfc8693')
+      .describe('How this kind of issuer writes who acts for whom.'),
+    jwt_authn_payload: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('The payload_in_metadata of Envoy’s jwt_authn, for routes whose source that is.'),
     types: z
       .array(z.string().min(1))
       .min(1)

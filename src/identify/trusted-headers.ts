@@ -10,17 +10,16 @@ const LONGEST = 512
  * colon), so that none can pass for a configured name.
  */
 export function trustedHeaders(
-  { issuer, delegator, agent, agentIss, priorActors }: Omit<Identity, 'headers'>,
+  { issuer, delegator, agent, priorActors }: Omit<Identity, 'headers'>,
   issuerName: (iss: string) => string | undefined,
 ): Field[] {
   const headers: Field[] = []
   if (delegator !== undefined)
     headers.push(['x-delegator-id', encoded(delegator)], ['x-delegator-issuer', encoded(issuer)])
-  if (agent !== undefined) {
-    const by = agentIss as string
-    const name = issuerName(by)
-    if (name === undefined && !by.includes(':')) throw new Denied('actor_invalid', 'iss is no URI')
-    headers.push(['x-agent-id', encoded(agent)], ['x-agent-issuer', encoded(name ?? by)])
+  if (agent) {
+    const name = issuerName(agent.iss)
+    if (name === undefined && !agent.iss.includes(':')) throw new Denied('actor_invalid', 'iss is no URI')
+    headers.push(['x-agent-id', encoded(agent.sub)], ['x-agent-issuer', encoded(name ?? agent.iss)])
   }
   if (priorActors.length > 0)
     headers.push(['x-agent-chain', priorActors.map(({ sub }) => encoded(sub)).join(',')])

@@ -1,4 +1,4 @@
-import type { Actor, HeldRequest, Identity, JsonObject, Reply, RouteSettings, Trail } from '../types.ts'
+import type { Actor, HeldRequest, JsonObject, Parties, Reply, RouteSettings, Trail } from '../types.ts'
 
 /** What is kept of one check. Every field is named here; nothing is written "minus the secrets". */
 export interface AuditRecord {
@@ -16,7 +16,7 @@ export interface AuditRecord {
   delegator?: string
   agent?: string
   agent_iss?: string
-  actor_source?: Identity['actorSource']
+  actor_source?: Parties['actorSource']
   prior_actors?: readonly Actor[]
   client_id?: string
   token_id?: string
@@ -34,7 +34,8 @@ export interface AuditRecord {
  * enforced.
  */
 export function auditRecord(trail: Trail, reply: Reply, finishedAt: number): AuditRecord {
-  const { request, identity, decision } = trail
+  const { request, decision } = trail
+  const parties = trail.identity ?? trail.refused
   const traceId = request && traceIdOf(request)
   const requestId = request?.header('x-request-id')[0]
   return {
@@ -48,16 +49,7 @@ export function auditRecord(trail: Trail, reply: Reply, finishedAt: number): Aud
     reason: decision.reason,
     ...(decision.note !== undefined && { note: decision.note }),
     status: decision.outcome === 'allow' ? 200 : decision.status,
-    ...(identity && {
-      issuer: identity.issuer,
-      ...(identity.delegator !== undefined && { delegator: identity.delegator }),
-      ...(identity.agent !== undefined && { agent: identity.agent }),
-      ...(identity.agentIss !== undefined && { agent_iss: identity.agentIss }),
-      actor_source: identity.actorSource,
-      prior_actors: identity.priorActors.map(({ sub, iss }) => ({ sub, iss })),
-      ...(identity.clientId !== undefined && { client_id: identity.clientId }),
-      ...(identity.tokenId !== undefined && { token_id: identity.tokenId }),
-    }),
+    ...(parties && whoseToken(parties)),
     ...(request && whatWasAsked(request)),
     ...(decision.policy && {
       entrypoint: decision.policy.entrypoint,
@@ -81,6 +73,22 @@ function traceIdOf(request: HeldRequest): string | undefined {
   )
   const id = match?.[1]
   return id === undefined || /^0+$/.test(id) ? undefined : id
+}
+
+/** Shortened too: of a refused token nothing says how long a name may be. */
+function whoseToken(parties: Parties): Partial<AuditRecord> {
+  const { issuer, delegator, agent, actorSource, priorActors, clientId, tokenId } = parties
+  return {
+    issuer,
+    ...(delegator !== undefined && { delegator: shorten(delegator) }),
+    ...(agent && { agent: shorten(agent.sub), agent_iss: shorten(agent.iss) }),
+    ...(actorSource && { actor_source: actorSource }),
+    ...(priorActors && {
+      prior_actors: priorActors.map(({ sub, iss }) => ({ sub: shorten(sub), iss: shorten(iss) })),
+    }),
+    ...(clientId !== undefined && { client_id: shorten(clientId) }),
+    ...(tokenId !== undefined && { token_id: shorten(tokenId) }),
+  }
 }
 
 function whatWasAsked(request: HeldRequest): Pick<AuditRecord, 'source' | 'method' | 'host' | 'path'> {

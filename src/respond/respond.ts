@@ -81,6 +81,6 @@ function metadata({ decisionId, identity, decision }: Trail, policy: JsonObject)
     reason: decision.reason,
     issuer: identity?.issuer ?? '',
     delegator: identity?.delegator ?? '',
-    agent: identity?.agent ?? '',
+    agent: identity?.agent?.sub ?? '',
   }
 }

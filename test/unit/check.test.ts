@@ -9,7 +9,7 @@ import type { Deadline, HeldRequest, Reply, Trail } from '../../src/types.ts'
 import { responseOf } from './listen/wire/oracle.ts'
 import { allow, deny, heldRequest, identity } from './trail.ts'
 
-const enforce = { mode: 'enforce', identity: 'required', authorization: 'remove' } as const
+const enforce = { mode: 'enforce', identity: 'required', authorization: 'remove', source: 'token' } as const
 const patient: Deadline = { at: Number.POSITIVE_INFINITY, signal: () => new AbortController().signal }
 
 interface Run {
@@ -44,7 +44,7 @@ async function run(
   )
   return { reply: await check(read, deadline), records, logged }
 }
-const observe = { mode: 'observe', identity: 'required', authorization: 'remove' } as const
+const observe = { mode: 'observe', identity: 'required', authorization: 'remove', source: 'token' } as const
 
 describe('a check', () => {
   it('answers at once when nothing has to be waited for', () => {

@@ -2,7 +2,12 @@ import { describe, expect, it } from 'vitest'
 import { routeSettings } from '../../src/route.ts'
 import type { RouteSettings } from '../../src/types.ts'
 
-const defaults: RouteSettings = { mode: 'enforce', identity: 'required', authorization: 'remove' }
+const defaults: RouteSettings = {
+  mode: 'enforce',
+  identity: 'required',
+  authorization: 'remove',
+  source: 'token',
+}
 
 describe('the settings of a route', () => {
   it('are the service’s own where the route says nothing', () => {

@@ -55,7 +55,12 @@ function ask(
   const who =
     agent === undefined
       ? undefined
-      : { ...identity, agent, agentIss, scopes, claims: { aud: aud || `https://${host}` } }
+      : {
+          ...identity,
+          agent: { sub: agent, iss: agentIss },
+          scopes,
+          claims: { aud: aud || `https://${host}` },
+        }
   const set = program.evaluate(policyInput(gather(request, who, 0), { credentials: false }), ENTRY)
   const { outcome, reason } = verdict(set, { entrypoint: ENTRY, revision: 'r' }, reasons)
   return outcome === 'allow' ? 'allow' : reason

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Denied } from '../../../src/denied.ts'
 import { insistOnAgent } from '../../../src/identify/identify.ts'
 import type { Identity } from '../../../src/types.ts'
 import { Unusable } from '../../../src/unusable.ts'
@@ -66,13 +67,11 @@ describe('a verified token', () => {
       issuer: 'corp',
       iss: ISSUER,
       delegator: 'alice@example.com',
-      agent: 'mail-summary',
-      agentIss: ISSUER,
+      agent: { sub: 'mail-summary', iss: ISSUER },
       actorSource: 'act',
       requiresAgent: true,
       scopes: ['read:mail:inbox', 'read:mail:archive'],
       clientId: 'console',
-      depth: 2,
       priorActors: [{ sub: 'planner', iss: 'https://other.example.com' }],
       claims: claims({ act: { sub: 'mail-summary' } }),
       tokenId: 'token-1',
@@ -112,7 +111,7 @@ describe('a verified token', () => {
     async alg => {
       const signer = await newKey('k', alg)
       const { identify } = await started([{ jwks_file: write(jwks(signer)), algorithms: [alg] }])
-      expect(await identify(await signer.sign(claims()))).toMatchObject({ agent: 'mail-summary' })
+      expect(await identify(await signer.sign(claims()))).toMatchObject({ agent: { sub: 'mail-summary' } })
     },
   )
 
@@ -120,7 +119,7 @@ describe('a verified token', () => {
     const { identify } = await started([{ jwks_file: file }])
     const without = await newKey(undefined)
     expect(await identify(await key.sign(claims(), { kid: undefined }))).toMatchObject({
-      agent: 'mail-summary',
+      agent: { sub: 'mail-summary' },
     })
     await expect(identify(await without.sign(claims()))).rejects.toThrow('signature_invalid')
   })
@@ -142,7 +141,7 @@ describe('a request', () => {
   })
 
   it('needs an agent by the route, or else by the issuer', () => {
-    const { agent: _, agentIss: __, ...nobody } = someone
+    const { agent: _, ...nobody } = someone
     const insist = (identity: Identity, requireAgent?: boolean) => () =>
       insistOnAgent(identity, { ...ROUTE, ...(requireAgent !== undefined && { requireAgent }) })
     expect(insist({ ...nobody, requiresAgent: true })).toThrow('agent_missing')
@@ -172,7 +171,7 @@ describe('a token that was verified before', () => {
     for (let i = 0; i < 2; i++) {
       const again = raw(token)
       expect(again).toBeInstanceOf(Promise)
-      expect(await again).toMatchObject({ agent: 'mail-summary' })
+      expect(await again).toMatchObject({ agent: { sub: 'mail-summary' } })
     }
     time.now = (NOW + 330) * 1000
     await expect(identify(token)).rejects.toThrow('token_expired')
@@ -182,6 +181,41 @@ describe('a token that was verified before', () => {
     const { raw } = await started([{ jwks_file: file }])
     const token = await stranger.sign(claims())
     for (let i = 0; i < 2; i++) await expect(raw(token)).rejects.toThrow('signature_invalid')
+  })
+})
+
+describe('a flood of tokens that were never seen', () => {
+  const forged = (number: number) =>
+    `${part({ alg: 'ES256', typ: 'at+jwt', kid: 'k1' })}.${part(claims({ jti: `${number}` }))}.${'A'.repeat(86)}`
+
+  it('does not keep known ones from being known at once', async () => {
+    const { raw } = await started([{ jwks_file: file }])
+    const token = await key.sign(claims())
+    const identity = await raw(token)
+    const flood = Array.from({ length: 3_000 }, (_, i) => raw(forged(i)) as Promise<unknown>)
+    expect(raw(token)).toBe(identity)
+    const reasons = (await Promise.allSettled(flood)).map(
+      outcome => outcome.status === 'rejected' && outcome.reason.reason,
+    )
+    expect(raw(token)).toBe(identity)
+    const count = (reason: string) => reasons.filter(each => each === reason).length
+    expect([count('signature_invalid'), count('overloaded')]).toEqual([16 + 1_024, 3_000 - 16 - 1_024])
+  })
+
+  it('keeps a good one waiting, and no longer than its deadline', async () => {
+    const { raw } = await started([{ jwks_file: file }])
+    const [patientToken, hurriedToken] = await Promise.all(
+      ['patient', 'hurried'].map(jti => key.sign(claims({ jti }))),
+    )
+    const late = new AbortController()
+    const deadline = { at: Number.POSITIVE_INFINITY, signal: () => late.signal }
+    const flood = Promise.allSettled(Array.from({ length: 500 }, (_, i) => raw(forged(i))))
+    const waits = raw(patientToken as string)
+    const leaves = expect(raw(hurriedToken as string, { deadline })).rejects.toThrow('deadline')
+    late.abort(new Denied('deadline'))
+    await leaves
+    expect(await waits).toMatchObject({ agent: { sub: 'mail-summary' } })
+    await flood
   })
 })
 
@@ -268,10 +302,11 @@ describe('a token that is not right', () => {
     ]
     for (const changes of marked) {
       const refused = await identify(await key.sign(claims(changes))).catch(
-        (error: unknown) => error as Error,
+        (error: unknown) => error as Denied,
       )
       expect(refused).toHaveProperty('name', 'Denied')
-      expect(JSON.stringify({ ...refused, message: (refused as Error).message })).not.toContain('mallory')
+      const { reason, detail, message } = refused as Denied
+      expect([reason, detail, message].join()).not.toContain('mallory')
     }
   })
 })
@@ -388,7 +423,7 @@ describe('a file of keys', () => {
     write(jwks(next), place)
     await until('the new file to be read', () => seen.events.filter(e => e === 'loaded corp 1').length > 1)
     await expect(identify(token)).rejects.toThrow('key_unknown')
-    expect(await identify(await next.sign(claims()))).toMatchObject({ agent: 'mail-summary' })
+    expect(await identify(await next.sign(claims()))).toMatchObject({ agent: { sub: 'mail-summary' } })
   })
 
   it('leaves the keys before when it is replaced by a broken one, with one warning', async () => {
@@ -396,7 +431,7 @@ describe('a file of keys', () => {
     const { identify, seen, room } = await started([{ jwks_file: place }])
     write('broken', place)
     await until('the broken file to be read', () => seen.events.includes('fetched corp error'))
-    expect(await identify(await key.sign(claims()))).toMatchObject({ agent: 'mail-summary' })
+    expect(await identify(await key.sign(claims()))).toMatchObject({ agent: { sub: 'mail-summary' } })
     expect(seen.logged.filter(({ level }) => level === 'warn')).toHaveLength(1)
     expect(room.status()).toMatchObject([{ issuer: 'corp', keys: 1 }])
     expect(room.status()[0]?.error).not.toBeNull()

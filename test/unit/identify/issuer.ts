@@ -10,7 +10,12 @@ import { heldRequest } from '../trail.ts'
 export const NOW = 1_790_000_000
 export const ISSUER = 'https://idp.example.com'
 
-export const ROUTE: RouteSettings = { mode: 'enforce', identity: 'required', authorization: 'remove' }
+export const ROUTE: RouteSettings = {
+  mode: 'enforce',
+  identity: 'required',
+  authorization: 'remove',
+  source: 'token',
+}
 
 export const patient: Deadline = {
   at: Number.POSITIVE_INFINITY,

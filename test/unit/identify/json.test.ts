@@ -23,6 +23,8 @@ describe('a strict JSON object', () => {
     ['something behind it', '{} {}'],
     ['a comment', '{/**/}'],
     ['a trailing comma', '{"a":1,}'],
+    ['an exponent that fills the memory', '{"a":1e1000}'],
+    ['an exponent that fills the memory, below zero', '{"a":[1,{"b":-1.5E-99999}]}'],
   ])('is refused with %s', (_, text) => {
     expect(strictObject(text)).toBeUndefined()
   })
@@ -35,6 +37,31 @@ describe('a strict JSON object', () => {
     ['space', ' { "a" : [ 1 , "b" ] } '],
   ])('may have %s', (_, text) => {
     expect(strictObject(text)).toEqual(JSON.parse(text))
+  })
+
+  it.each([
+    '9007199254740993',
+    '-9007199254740993',
+    '12345678901234567890',
+    '0.12345678901234567',
+    '1e400',
+    '1e999',
+  ])('keeps the digits of %s, which as a double is another number', digits => {
+    const text = `{"sub":"a","n":[${digits}],"exp":1790000000}`
+    const object = strictObject(text)
+    expect(JSON.stringify(object)).toBe(text)
+    expect(object).toMatchObject({ exp: 1_790_000_000 })
+  })
+
+  it.each([
+    ['1.0', 1],
+    ['-0', -0],
+    ['1.79e9', 1_790_000_000],
+    ['1790000000.25', 1_790_000_000.25],
+    ['9007199254740991', Number.MAX_SAFE_INTEGER],
+    ['1e-300', 1e-300],
+  ])('reads %s as the number that it is', (digits, number) => {
+    expect(strictObject(`{"n":${digits}}`)).toEqual({ n: number })
   })
 
   it('keeps a key named __proto__ a key', () => {

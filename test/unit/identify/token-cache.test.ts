@@ -56,11 +56,49 @@ describe('the cache of verified tokens', () => {
     expect(tokens.get('b')).toBeUndefined()
   })
 
-  it('keeps ten thousand, the oldest out first', () => {
+  it('keeps two thousand that came once, the oldest out first', () => {
     const { tokens, put } = cache()
-    for (let i = 0; i <= 10_000; i++) put(`token-${i}`)
+    for (let i = 0; i <= 2_000; i++) put(`token-${i}`)
     expect(tokens.get('token-0')).toBeUndefined()
     expect(tokens.get('token-1')).toBeDefined()
-    expect(tokens.get('token-10000')).toBeDefined()
+    expect(tokens.get('token-2000')).toBeDefined()
+  })
+
+  it('keeps those that came again, however many come once', () => {
+    const { tokens, put } = cache()
+    put('mine')
+    expect(tokens.get('mine')).toBeDefined()
+    for (let i = 0; i < 20_000; i++) put(`token-${i}`)
+    expect(tokens.get('mine')).toBeDefined()
+  })
+
+  it('keeps eight thousand that came again, the oldest out first', () => {
+    const { tokens, put } = cache()
+    for (let i = 0; i <= 8_000; i++) {
+      put(`token-${i}`)
+      tokens.get(`token-${i}`)
+    }
+    expect(tokens.get('token-0')).toBeUndefined()
+    expect(tokens.get('token-1')).toBeDefined()
+    expect(tokens.get('token-8000')).toBeDefined()
+  })
+
+  it('has one entry for a token, the last', () => {
+    const { tokens, put } = cache()
+    put('a')
+    tokens.get('a')
+    const last = put('a', { scopes: [] })
+    expect(tokens.get('a')).toBe(last)
+    expect(tokens.get('a')).toBe(last)
+  })
+
+  it('does not know a token before it was verified, when the clock is set back', () => {
+    const { tokens, put, time } = cache()
+    time.now = 1_000
+    put('a')
+    time.now = 999
+    expect(tokens.get('a')).toBeUndefined()
+    time.now = 1_000
+    expect(tokens.get('a')).toBeUndefined()
   })
 })

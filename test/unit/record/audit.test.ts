@@ -66,7 +66,7 @@ describe('the record of a check', () => {
   })
 
   it('tells a refusal that was only observed from one that held', () => {
-    const route = { mode: 'observe', identity: 'required', authorization: 'remove' } as const
+    const route = { mode: 'observe', identity: 'required', authorization: 'remove', source: 'token' } as const
     expect(record({ route, decision: deny })).toMatchObject({ outcome: 'deny', enforced: false, status: 403 })
     expect(record({ decision: deny })).toMatchObject({ outcome: 'deny', enforced: true, status: 403 })
   })
@@ -84,11 +84,23 @@ describe('the record of a check', () => {
       ...['decision_id', 'time', 'mode', 'outcome', 'enforced', 'reason', 'status', 'durations_us'],
     ])
     expect(record({ decision: deny })).not.toHaveProperty('issuer')
-    const { delegator, agent, agentIss, clientId, tokenId, ...known } = identity
+    const { delegator, agent, clientId, tokenId, ...known } = identity
     const alone = record({ decision: deny, identity: { ...known, actorSource: 'none', priorActors: [] } })
     expect(alone).toMatchObject({ issuer: 'corp', actor_source: 'none', prior_actors: [] })
     for (const absent of ['delegator', 'agent', 'agent_iss', 'client_id', 'token_id', 'note', 'trace_id'])
       expect(alone).not.toHaveProperty(absent)
+  })
+
+  it('says whose token was refused, as far as that could be read, and at no length', () => {
+    const refused = record({ decision: deny, refused: { issuer: 'corp', tokenId: 'token-1' } })
+    expect(refused).toMatchObject({ issuer: 'corp', token_id: 'token-1' })
+    for (const absent of ['delegator', 'agent', 'agent_iss', 'actor_source', 'prior_actors', 'client_id'])
+      expect(refused).not.toHaveProperty(absent)
+    const long = 'x'.repeat(5_000)
+    const { iss, headers, claims, scopes, ...parties } = identity
+    const known = record({ decision: deny, refused: { ...parties, delegator: long, clientId: long } })
+    expect(known).toMatchObject({ agent: 'mail-summary', actor_source: 'act' })
+    for (const name of [known.delegator, known.client_id]) expect(name).toHaveLength(2_049)
   })
 
   it('holds nothing of a token but what it names', () => {

@@ -59,7 +59,10 @@ describe('an answer', () => {
     ['a refusal', { decision: deny }, 'outcome="deny",reason="policy_denied",mode="enforce"'],
     [
       'a refusal that was only observed',
-      { decision: deny, route: { mode: 'observe', identity: 'required', authorization: 'remove' } },
+      {
+        decision: deny,
+        route: { mode: 'observe', identity: 'required', authorization: 'remove', source: 'token' },
+      },
       'outcome="deny",reason="policy_denied",mode="observe"',
     ],
     [

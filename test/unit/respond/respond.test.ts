@@ -4,7 +4,7 @@ import { respond } from '../../../src/respond/respond.ts'
 import { type AllowReply, type DenyReply, TRUSTED_HEADERS, type Trail } from '../../../src/types.ts'
 import { allow, deny, heldRequest, identity, trail } from '../trail.ts'
 
-const observe = { mode: 'observe', identity: 'required', authorization: 'remove' } as const
+const observe = { mode: 'observe', identity: 'required', authorization: 'remove', source: 'token' } as const
 
 function allowed(changes: Partial<Trail>): AllowReply {
   const reply = respond(trail({ decision: allow, ...changes }))
@@ -49,7 +49,7 @@ describe('an allow', () => {
   it('keeps the Authorization header without a verified token, where the route keeps it, and where policy replaces it', () => {
     expect(allowed({ identity }).headersToRemove).toContain('authorization')
     expect(allowed({}).headersToRemove).not.toContain('authorization')
-    const route = { mode: 'enforce', identity: 'required', authorization: 'keep' } as const
+    const route = { mode: 'enforce', identity: 'required', authorization: 'keep', source: 'token' } as const
     expect(allowed({ identity, route }).headersToRemove).not.toContain('authorization')
     const replacing = { ...allow, headers: [['authorization', 'Bearer other']] as const }
     const reply = allowed({ identity, decision: replacing })

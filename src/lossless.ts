@@ -1,4 +1,4 @@
-import type { Json } from '../types.ts'
+import type { Json } from './types.ts'
 
 /** ECMAScript's JSON.parse source text access, which the compiler's library does not know yet. */
 interface SourceText {

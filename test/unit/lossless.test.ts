@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { isLosslessObject, parseLossless } from '../../../src/decide/lossless.ts'
+import { isLosslessObject, parseLossless } from '../../src/lossless.ts'
 
 it.each(['12345678901234567890', '1.0', '1E5', '-0', '0.1000', '1e400', '[{"a":100000000000000000001}]'])(
   'keeps the digits of %s',

@@ -1,0 +1,60 @@
+import { asDenied, Denied } from '../denied.ts'
+import type { Identity, JsonObject, Parties } from '../types.ts'
+import { claimRules } from './claims.ts'
+import { readDelegation } from './delegation.ts'
+import { clientOf, scopesOf } from './profiles/profiles.ts'
+import type { IssuerSettings } from './settings.ts'
+import { trustedHeaders } from './trusted-headers.ts'
+
+/**
+ * The identity that claims prove once it is certain that their issuer wrote them, which is not looked at here:
+ * claims, delegation, trusted headers. A refusal says whose token it was. `now` in milliseconds; `issuerName`
+ * gives the configured name of an issuer that is one of ours.
+ */
+export function judge(
+  claims: JsonObject,
+  issuer: IssuerSettings,
+  { now, issuerName }: { now: number; issuerName: (iss: string) => string | undefined },
+): Identity {
+  try {
+    for (const { check } of claimRules(issuer)) check(claims, issuer, now / 1000)
+    const identity = identityOf(claims, issuer)
+    return { ...identity, headers: trustedHeaders(identity, issuerName) }
+  } catch (thrown) {
+    const { reason, detail, cause } = asDenied(thrown)
+    throw new Denied(reason, detail, { cause, parties: partiesOf(claims, issuer) })
+  }
+}
+
+function identityOf(claims: JsonObject, issuer: IssuerSettings): Omit<Identity, 'headers'> {
+  return {
+    ...facts(claims, issuer),
+    ...readDelegation(claims, issuer),
+    iss: issuer.issuer,
+    requiresAgent: issuer.require_agent,
+    scopes: scopesOf(claims, issuer),
+    expiresAt: claims.exp as number,
+  }
+}
+
+/** As much as can be read of a token that is refused. */
+function partiesOf(claims: JsonObject, issuer: IssuerSettings): Parties {
+  const known = facts(claims, issuer)
+  try {
+    // Whether a delegator must be there is what it may be refused for.
+    const { claims: _, ...parties } = readDelegation(claims, { ...issuer, require_delegator: false })
+    return { ...known, ...parties }
+  } catch {
+    return known
+  }
+}
+
+function facts(claims: JsonObject, issuer: IssuerSettings): Pick<Parties, 'issuer' | 'clientId' | 'tokenId'> {
+  const clientId: unknown = clientOf(claims, issuer)
+  const { jti } = claims
+  return {
+    issuer: issuer.name,
+    ...(typeof clientId === 'string' && { clientId }),
+    ...(typeof jti === 'string' && { tokenId: jti }),
+  }
+}

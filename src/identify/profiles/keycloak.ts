@@ -1,0 +1,55 @@
+import { Denied } from '../../denied.ts'
+import type { JsonObject } from '../../types.ts'
+import type { Profile } from './profile.ts'
+
+/** What Keycloak calls the account of a client: this and the client id, in lower case; no claim says it better. */
+const ACCOUNT_OF_CLIENT = 'service-account-'
+
+/**
+ * Keycloak 26: its token exchange writes no `act`, so the client that exchanged is the agent. That is `azp`;
+ * `client_id`, where it is there, is the first client of a chain of exchanges.
+ */
+export const keycloak: Profile = {
+  delegator: 'sub',
+  client: ['azp'],
+  scopes: ['scope'],
+  clientActs: true,
+  isClientsOwn,
+  rules: [
+    {
+      name: 'a Bearer token',
+      section: 'Keycloak: claim typ',
+      check({ typ }) {
+        if (typ !== 'Bearer') throw new Denied('token_type', 'claim typ')
+      },
+    },
+    {
+      // Else who exchanged the token would seem to act by itself.
+      name: 'the account of no other client',
+      section: 'Keycloak: service accounts',
+      check(claims) {
+        const { azp, client_id: first, preferred_username: name } = claims
+        const account = `${ACCOUNT_OF_CLIENT}${azp}`.toLowerCase()
+        const named = typeof name === 'string' && name.startsWith(ACCOUNT_OF_CLIENT)
+        if ((named && name !== account) || (fromClientCredentials(claims) && first !== azp))
+          throw new Denied('delegator_missing', 'the account of another client')
+      },
+    },
+  ],
+}
+
+/**
+ * No single claim tells: a session (`sid`) is there for most people, and for clients whose credentials get
+ * refresh tokens. Without `sub` it is a person's: light tokens name a client's account, not a person.
+ */
+function isClientsOwn(claims: JsonObject): boolean {
+  const { sub, sid, client_id: first, preferred_username: name } = claims
+  if (sub === undefined) return false
+  if (fromClientCredentials(claims)) return true
+  if (typeof name === 'string' && name !== '') return name.startsWith(ACCOUNT_OF_CLIENT)
+  return sid === undefined || first !== undefined
+}
+
+function fromClientCredentials({ clientHost, clientAddress }: JsonObject): boolean {
+  return clientHost !== undefined || clientAddress !== undefined
+}

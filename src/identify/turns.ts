@@ -1,0 +1,50 @@
+import { Denied } from '../denied.ts'
+
+/** Few, so that what is ready in the meantime, such as known tokens, comes between two of them. */
+const AT_ONCE = 16
+/** About as many as can be verified within the usual time of a check. */
+const MOST_WAITING = 1_024
+
+export interface Turns {
+  /**
+   * Does this work when its turn comes, first come, first served; not at all once `signal` is aborted. Rejects
+   * with a Denied (`overloaded`) where too many wait.
+   */
+  take<Result>(work: () => Promise<Result>, signal: AbortSignal): Promise<Result>
+}
+
+/** Bounds how much cryptography tokens that were never seen can ask for at a time. */
+export function createTurns(): Turns {
+  let running = 0
+  const waiting: (() => void)[] = []
+
+  async function turn(signal: AbortSignal): Promise<void> {
+    if (running < AT_ONCE) {
+      running++
+      return
+    }
+    if (waiting.length >= MOST_WAITING) throw new Denied('overloaded')
+    await new Promise<void>(resolve => waiting.push(resolve))
+    if (!signal.aborted) return
+    next()
+    throw signal.reason
+  }
+
+  /** Hands the turn on, so that the number of those that run stays the same. */
+  function next(): void {
+    const first = waiting.shift()
+    if (first) first()
+    else running--
+  }
+
+  return {
+    async take(work, signal) {
+      await turn(signal)
+      try {
+        return await work()
+      } finally {
+        next()
+      }
+    },
+  }
+}

@@ -1,0 +1,77 @@
+import { describe, expect, it } from 'vitest'
+import { Denied } from '../../../src/denied.ts'
+import { createTurns } from '../../../src/identify/turns.ts'
+
+/** Work that ends when a test says so, and what of it has begun. */
+function desk() {
+  const turns = createTurns()
+  const begun: number[] = []
+  const ends: (() => void)[] = []
+  let next = 0
+  const ask = (signal = new AbortController().signal) => {
+    const number = next++
+    return turns.take(() => {
+      begun.push(number)
+      return new Promise<number>(resolve => {
+        ends[number] = () => resolve(number)
+      })
+    }, signal)
+  }
+  return { turns, begun, ends, ask }
+}
+const settled = () => new Promise(resolve => setImmediate(resolve))
+
+describe('a turn', () => {
+  it('comes at once for sixteen, then first come, first served', async () => {
+    const { begun, ends, ask } = desk()
+    const all = Array.from({ length: 20 }, () => ask())
+    await settled()
+    expect(begun).toHaveLength(16)
+    ends[5]?.()
+    ends[3]?.()
+    await settled()
+    expect(begun.slice(16)).toEqual([16, 17])
+    for (const number of [...begun]) ends[number]?.()
+    await settled()
+    for (const number of begun) ends[number]?.()
+    expect(await Promise.all(all)).toEqual(Array.from({ length: 20 }, (_, i) => i))
+  })
+
+  it('is not waited for by more than a thousand and some, and then again', async () => {
+    const { ends, ask } = desk()
+    const all = Array.from({ length: 16 + 1_024 }, () => ask())
+    await expect(ask()).rejects.toThrow('overloaded')
+    await settled()
+    ends[0]?.()
+    await all[0]
+    await settled()
+    void ask()
+    await expect(ask()).rejects.toThrow('overloaded')
+  })
+
+  it('is passed on by who has stopped waiting, without any work', async () => {
+    const { begun, ends, ask } = desk()
+    for (let i = 0; i < 16; i++) void ask()
+    const leaving = new AbortController()
+    const gone = ask(leaving.signal)
+    const stays = ask()
+    leaving.abort(new Denied('deadline'))
+    await settled()
+    ends[0]?.()
+    await expect(gone).rejects.toThrow('deadline')
+    await settled()
+    expect(begun).not.toContain(16)
+    expect(begun).toContain(17)
+    ends[17]?.()
+    expect(await stays).toBe(17)
+  })
+
+  it('is passed on by work that fails', async () => {
+    const { turns } = desk()
+    const signal = new AbortController().signal
+    const failing = () => Promise.reject(new Error('broken'))
+    const failed = await Promise.allSettled(Array.from({ length: 50 }, () => turns.take(failing, signal)))
+    expect(failed.map(({ status }) => status)).toEqual(Array(50).fill('rejected'))
+    expect(await turns.take(async () => 'done', signal)).toBe('done')
+  })
+})
