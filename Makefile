@@ -1,14 +1,14 @@
 # `make` alone lists the targets. Every one that needs tools begins with `setup`, which fetches only what is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup policy demo up test lint format check clean distclean
+.PHONY: help setup policy demo up test test-keycloak conformance bench lint format check clean distclean
 
 node := .tools/bin/node
 bin := $(node) node_modules/.bin
 bundle := policies/build/bundle.tar.gz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## put node, npm, envoy and opa behind .tools/bin, and the packages into node_modules
 	@sh deploy/setup/setup.sh
@@ -27,6 +27,16 @@ up: setup policy ## start the same parts and leave them running until Ctrl-C
 
 test: setup policy ## every test, the ones with a real Envoy included
 	@$(bin)/vitest run
+
+test-keycloak: setup ## tokens of a real Keycloak through a real Envoy; needs Java 17 and Maven, fetches 175 MB once
+	@sh deploy/setup/keycloak.sh
+	@$(bin)/vitest run --config test/keycloak/vitest.config.ts
+
+conformance: setup ## the public JWS vectors of Wycheproof; WYCHEPROOF=DIR says where a clone of them is
+	@$(node) test/conformance/wycheproof.ts
+
+bench: setup ## what a hostile token costs beside a good one; fails where it is more
+	@$(node) test/bench/tokens.ts
 
 lint: setup policy ## lint, format, types and policies, without changing anything
 	@$(bin)/biome check --error-on-warnings

@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs'
 import { createEngine } from './app.ts'
 import { createClock } from './clock.ts'
 import { readConfig } from './config.ts'
+import { Denied } from './denied.ts'
 import { heldRequestFromProtojson } from './listen/listen.ts'
 import { createMetrics } from './record/record.ts'
-import type { AllowReply, Identity, Log, Reply, Trail } from './types.ts'
+import type { AllowReply, Identity, Log, Reply, RouteSettings, Trail } from './types.ts'
 import { Unusable } from './unusable.ts'
 
 /** A person waits longer than Envoy: keys may have to be fetched first. */
@@ -27,13 +28,16 @@ export async function explain(configFile: string, requestFile: string, log: Log)
   const trails: Trail[] = []
   const record = { hasRoom: () => true, record: (trail: Trail) => void trails.push(trail) }
   const engine = await createEngine(config, { clock, log, metrics: createMetrics(''), record })
+  const patience = new AbortController()
+  const timer = setTimeout(() => patience.abort(new Denied('deadline')), PATIENCE_MS)
   try {
-    const signal = AbortSignal.timeout(PATIENCE_MS)
-    const reply = await engine.check(() => request, { at: clock() + PATIENCE_MS, signal: () => signal })
+    const deadline = { at: clock() + PATIENCE_MS, signal: () => patience.signal }
+    const reply = await engine.check(() => request, deadline)
     const [trail] = trails
     if (!trail) throw new Error('a check without a record')
     return { outcome: trail.decision.outcome, text: tell(trail, reply) }
   } finally {
+    clearTimeout(timer)
     engine.close()
   }
 }
@@ -80,7 +84,7 @@ function stages(trail: Trail): Told[] {
   const found: Told[] = [
     // Without the query, as in the decision log: it may hold what is nobody else's to see.
     ['request', request ? `${request.method} ${request.host}${request.path.split('?', 1)[0]}` : ''],
-    ['route', `mode ${route.mode}, identity ${route.identity}, authorization ${route.authorization}`],
+    ['route', routeFound(route)],
     ['identify', identity ? identityFound(identity) : 'no token, and none is required'],
     ['gather', 'path, query and body read'],
     ['decide', `${decision.outcome} by ${policy?.entrypoint} at revision ${policy?.revision}`],
@@ -99,6 +103,11 @@ function refusedBy({ decision, durations }: Trail): string | undefined {
   if (decision.policy) return undefined
   const entered = (['decide', 'gather', 'identify'] as const).find(stage => durations[stage] !== undefined)
   return entered ?? (decision.reason === 'route_invalid' ? 'route' : 'request')
+}
+
+function routeFound({ mode, identity, authorization, source }: RouteSettings): string {
+  const base = `mode ${mode}, identity ${identity}, authorization ${authorization}`
+  return source === 'token' ? base : `${base}, source ${source}`
 }
 
 function identityFound({ issuer, agent, actorSource, delegator, scopes }: Identity): string {

@@ -5,6 +5,8 @@ import { type Service, startService, VERSION } from './app.ts'
 import { configSchema, readConfig } from './config.ts'
 import { explain } from './explain.ts'
 import { frames } from './frames.ts'
+import { inspect, readToken } from './inspect.ts'
+import { mint } from './mint.ts'
 import type { Log } from './types.ts'
 import { Unusable } from './unusable.ts'
 
@@ -16,6 +18,12 @@ Usage
   agent-authz config schema                        the configuration as JSON Schema
   agent-authz check --config FILE --request FILE   decide one CheckRequest (protojson) and say why;
                                                    exit 0 allow, 1 deny (observed too), 2 error
+  agent-authz token inspect --config FILE          what is made of the token on standard input, rule by
+                                                   rule; exit 0 accepted, 1 refused, 2 error
+      --token FILE                                 the token in a file instead; - is standard input
+  agent-authz token mint --sub NAME --aud URL      a token of the development issuer, which make up runs;
+                                                   exit 0 printed, 1 it refuses, 2 error
+      --act AGENT,PRIOR,…  --scope "A B"  --client-id NAME  --ttl SECONDS  --typ at+jwt|JWT  --issuer URL
   agent-authz --version | --help
 
 Signals to serve
@@ -47,18 +55,52 @@ async function main(args: readonly string[]): Promise<number | undefined> {
       return print(`${JSON.stringify(configSchema(), null, 2)}\n`)
     case 'check':
       return check(required(values.config, '--config FILE'), required(values.request, '--request FILE'))
+    case 'token inspect':
+      return inspectToken(required(values.config, '--config FILE'), values.token ?? '-')
+    case 'token mint':
+      required(values.sub, '--sub NAME')
+      required(values.aud, '--aud URL')
+      return mintToken(values)
     case '':
       throw new Usage('a command is missing')
     default:
+      // What follows may be a token, which no message may show.
+      if (positionals[0] === 'token') throw new Usage('token inspect or token mint; no token as an argument')
       throw new Usage(`unknown command: ${positionals.join(' ')}`)
   }
 }
 
-async function check(config: string, request: string): Promise<number> {
-  try {
+function check(config: string, request: string): Promise<number> {
+  return answering(async () => {
     const { outcome, text } = await explain(config, request, serviceLog())
     print(text)
     return outcome === 'allow' ? EXIT.ok : EXIT.failed
+  })
+}
+
+function inspectToken(config: string, file: string): Promise<number> {
+  return answering(async () => {
+    const token = await readToken(file, process.stdin, tell)
+    const { outcome, text } = await inspect(config, token, serviceLog())
+    print(text)
+    return outcome === 'accepted' ? EXIT.ok : EXIT.failed
+  })
+}
+
+function mintToken(options: ReturnType<typeof parse>['values']): Promise<number> {
+  const { sub, act, aud, scope, ttl, typ, issuer, 'client-id': client_id } = options
+  return answering(async () => {
+    const minted = await mint({ sub, act, aud, scope, ttl, typ, client_id }, issuer)
+    if ('token' in minted) return print(`${minted.token}\n`)
+    tell(`the issuer mints no such token:\n${minted.refused}\n`)
+    return EXIT.failed
+  })
+}
+
+/** For commands whose answer may be no: that none could be found is told apart from it. */
+async function answering(answer: () => Promise<number>): Promise<number> {
+  try {
+    return await answer()
   } catch (error) {
     report(error)
     return EXIT.error
@@ -73,6 +115,15 @@ function parse(args: readonly string[]) {
       options: {
         config: { type: 'string' },
         request: { type: 'string' },
+        token: { type: 'string' },
+        sub: { type: 'string' },
+        act: { type: 'string' },
+        aud: { type: 'string' },
+        scope: { type: 'string' },
+        ttl: { type: 'string' },
+        typ: { type: 'string' },
+        'client-id': { type: 'string' },
+        issuer: { type: 'string' },
         version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -157,7 +208,12 @@ async function serve(config: string): Promise<undefined> {
 function report(error: unknown): void {
   const known = error instanceof Unusable || error instanceof Usage
   const text = known ? error.message : `a fault inside: ${(error as Error)?.stack}`
-  process.stderr.write(`agent-authz: ${text}\n`)
+  tell(`${text}\n`)
+}
+
+/** To a person, beside what the command is for. */
+function tell(text: string): void {
+  process.stderr.write(`agent-authz: ${text}`)
 }
 
 try {

@@ -65,8 +65,10 @@ const CLAIM_RULES: readonly Rule[] = [
   {
     name: 'token id',
     section: 'RFC 7519, 4.1.7',
-    check({ jti }) {
-      if (jti !== undefined && typeof jti !== 'string') throw new Denied('claim_invalid', 'jti')
+    check(claims, { profile }) {
+      for (const name of PROFILES[profile].tokenId)
+        if (claims[name] !== undefined && typeof claims[name] !== 'string')
+          throw new Denied('claim_invalid', name)
     },
   },
   {
@@ -74,7 +76,7 @@ const CLAIM_RULES: readonly Rule[] = [
     section: 'RFC 8693, 4.3; RFC 9068, 2.2',
     check(claims, issuer) {
       for (const name of PROFILES[issuer.profile].client)
-        if (claims[name] !== undefined && typeof claims[name] !== 'string')
+        if (claims[name] !== undefined && (typeof claims[name] !== 'string' || claims[name] === ''))
           throw new Denied('claim_invalid', 'client')
       if (issuer.clients.length > 0 && !issuer.clients.includes(clientOf(claims, issuer) ?? ''))
         throw new Denied('client_not_allowed')

@@ -8,9 +8,9 @@ export interface Delegation
 
 /**
  * Who acts for whom (RFC 8693, section 4.1): the outermost `act.sub` is the agent, nested ones are prior
- * actors, and an `act` without `iss` takes the token's; where nobody acts, the client does if the profile says
- * so. Nobody is acted for in a token that a client got for itself. Refuses a chain that is malformed, too deep
- * or comes back to an actor, and an agent that acts for itself. Looks at no other claim inside `act`.
+ * actors, and an `act` without `iss` takes the token's. Where nobody acts, the client may, by the profile;
+ * where a client got the token for itself, nobody is acted for. Refuses a chain that is malformed, too deep
+ * or comes back to an actor, and an agent that acts for itself. Nothing else in `act` is looked at.
  */
 export function readDelegation(claims: JsonObject, issuer: IssuerSettings): Delegation {
   const { delegator: claim, clientActs, isClientsOwn } = PROFILES[issuer.profile]
@@ -25,7 +25,8 @@ export function readDelegation(claims: JsonObject, issuer: IssuerSettings): Dele
   // Where clients act, a person's token that does not name the person would pass for the client's own.
   if (delegator === undefined && (issuer.require_delegator || (clientActs && !own)))
     throw new Denied('delegator_missing')
-  const agent = actor ?? (clientActs && client !== undefined ? { sub: client, iss: issuer.issuer } : undefined)
+  const agent =
+    actor ?? (clientActs && client !== undefined ? { sub: client, iss: issuer.issuer } : undefined)
   return {
     ...(delegator !== undefined && { delegator }),
     ...(agent && { agent }),

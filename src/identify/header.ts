@@ -47,7 +47,8 @@ export function checkHeader(
   issuer: IssuerSettings,
 ): { alg: string; kid: string | undefined } {
   for (const { check } of HEADER_RULES) check(header, issuer, 0)
-  return header as { alg: string; kid: string | undefined }
+  const { alg, kid } = header as { alg: string; kid?: string }
+  return { alg, kid }
 }
 
 /** RFC 7515, section 4.1.9: `application/` may be left out; case does not count. */

@@ -2,6 +2,7 @@ import { Denied } from '../denied.ts'
 import type { Clock, Deadline, HeldRequest, Identity, JsonObject, Log, RouteSettings } from '../types.ts'
 import { bearerToken } from './bearer.ts'
 import { readCompact } from './compact.ts'
+import { type Inspection, inspect } from './inspect.ts'
 import { judge } from './judge.ts'
 import { verifiedPayload } from './jwt-authn.ts'
 import { createKeySource, type KeyEvents, type KeySource } from './key-source.ts'
@@ -10,6 +11,7 @@ import { createTokenCache } from './token-cache.ts'
 import { createTurns } from './turns.ts'
 import { type Issuer, verify } from './verify.ts'
 
+export type { Finding, Inspection } from './inspect.ts'
 export { type IssuerSettings, issuersSettings } from './settings.ts'
 
 const USUAL_LIFETIME_MS = 15 * 60_000
@@ -39,6 +41,8 @@ export interface IdentifyRoom {
     route: RouteSettings,
     deadline: Deadline,
   ): Identity | undefined | Promise<Identity>
+  /** What every rule says of a token on this route, an agent where it wants one included; for people. */
+  inspect(token: string, route: RouteSettings, deadline: Deadline): Promise<Inspection>
   status(): IssuerStatus[]
   /** Reads key files (Unusable when one is broken) and begins to fetch the others; does not wait for them. */
   start(): void
@@ -110,7 +114,7 @@ export function createIdentify(
     const { claims, name } = verified
     const { settings: issuer } = issuerOf(claims)
     if (issuer.jwt_authn_payload !== name) throw new Denied('issuer_unknown')
-    // The header of the token is not seen here: its type cannot tell an access token from others.
+    // Envoy may have taken the token away: its type cannot tell an access token from others.
     return judge(claims, { ...issuer, types: ['JWT'] }, { now: clock(), issuerName })
   }
 
@@ -120,14 +124,27 @@ export function createIdentify(
       if (identity === undefined && route.identity === 'required') throw new Denied('token_missing')
       return identity
     },
+    inspect: (token, route, deadline) =>
+      inspect(token, deadline, {
+        issuers,
+        clock,
+        issuerOf,
+        issuerName,
+        insistOnAgent: identity => insistOnAgent(identity, route),
+        async prove() {
+          const identity = await verified(token, deadline)
+          insistOnAgent(identity, route)
+          return identity
+        },
+      }),
     status: () =>
       [...issuers.values()].map(({ settings: { name, required }, source }) => {
-        const { fetchedAt, error } = source.status()
+        const { readAt, error } = source.status()
         return {
           issuer: name,
           required,
           keys: source.keys().length,
-          keys_read_at: fetchedAt === undefined ? null : new Date(fetchedAt).toISOString(),
+          keys_read_at: readAt === undefined ? null : new Date(readAt).toISOString(),
           error,
         }
       }),

@@ -6,9 +6,9 @@ const DEEPEST = 32
 const LARGEST_EXPONENT = 999
 
 /**
- * A JSON object that every reader reads alike: no key twice at any depth (RFC 7519, section 4, and RFC 8725,
- * section 2.6), nesting up to 32, no text with half a surrogate pair. Undefined otherwise. Numbers are
- * doubles; one that a double cannot hold is an opaque object that keeps its digits.
+ * A JSON object that every reader reads alike: no key twice at any depth (RFC 7519, section 4), nesting up to
+ * 32, no text with half a surrogate pair. Undefined otherwise. Numbers are doubles; one that a double cannot
+ * hold is an opaque object that keeps its digits.
  */
 export function strictObject(text: string): JsonObject | undefined {
   let value: unknown

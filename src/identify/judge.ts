@@ -2,14 +2,14 @@ import { asDenied, Denied } from '../denied.ts'
 import type { Identity, JsonObject, Parties } from '../types.ts'
 import { claimRules } from './claims.ts'
 import { readDelegation } from './delegation.ts'
-import { clientOf, scopesOf } from './profiles/profiles.ts'
+import { clientOf, scopesOf, tokenIdOf } from './profiles/profiles.ts'
 import type { IssuerSettings } from './settings.ts'
 import { trustedHeaders } from './trusted-headers.ts'
 
 /**
- * The identity that claims prove once it is certain that their issuer wrote them, which is not looked at here:
- * claims, delegation, trusted headers. A refusal says whose token it was. `now` in milliseconds; `issuerName`
- * gives the configured name of an issuer that is one of ours.
+ * The identity that claims prove once it is certain that their issuer wrote them, which is not looked at
+ * here: claims, delegation, trusted headers. A refusal says whose token it was. `now` in milliseconds;
+ * `issuerName` gives the configured name of an issuer that is one of ours.
  */
 export function judge(
   claims: JsonObject,
@@ -50,11 +50,11 @@ function partiesOf(claims: JsonObject, issuer: IssuerSettings): Parties {
 }
 
 function facts(claims: JsonObject, issuer: IssuerSettings): Pick<Parties, 'issuer' | 'clientId' | 'tokenId'> {
-  const clientId: unknown = clientOf(claims, issuer)
-  const { jti } = claims
+  const clientId = clientOf(claims, issuer)
+  const tokenId = tokenIdOf(claims, issuer)
   return {
     issuer: issuer.name,
-    ...(typeof clientId === 'string' && { clientId }),
-    ...(typeof jti === 'string' && { tokenId: jti }),
+    ...(clientId !== undefined && { clientId }),
+    ...(tokenId !== undefined && { tokenId }),
   }
 }

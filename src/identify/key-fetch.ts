@@ -2,27 +2,34 @@ import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici'
 import { Unusable } from '../unusable.ts'
+import { KeysUnreadable } from './keys-unreadable.ts'
 import { type IssuerSettings, isTrustworthyUrl } from './settings.ts'
 
+/** For discovery and keys together: with the pause of 10 s, a rotated key is known within 15 s. */
 const PATIENCE_MS = 5_000
+/** Some thousand times what an issuer needs. */
 const LONGEST = 1024 * 1024
-
-/** Why keys could not be read; a constant phrase, for the log and `/readyz`. */
-export class FetchFailed extends Error {}
 
 /**
  * Reads an issuer's JWK Set over HTTP, from `jwks_uri` or by OpenID Connect Discovery 1.0, sections 4.1 to
- * 4.3, whose document must name exactly this issuer. Follows no redirect, reads at most 1 MiB, waits 5 s.
- * Rejects with FetchFailed. Unusable at once for a CA file or HTTPS_PROXY that cannot be used.
+ * 4.3, whose document must name exactly this issuer. Follows no redirect, unpacks nothing, ignores the
+ * content type, reads at most 1 MiB a document, waits 5 s. Rejects with KeysUnreadable. Unusable at once for
+ * a CA file or HTTPS_PROXY that cannot be used.
  */
 export function createKeyFetch(issuer: IssuerSettings): { fetch(): Promise<unknown>; close(): void } {
   const dispatcher = createDispatcher(issuer)
   return {
     async fetch() {
-      return getJson(issuer.jwks_uri ?? (await discover(issuer.issuer, dispatcher)), dispatcher)
+      const how = { dispatcher, signal: AbortSignal.timeout(PATIENCE_MS) }
+      return getJson(issuer.jwks_uri ?? (await discover(issuer.issuer, how)), how)
     },
     close: () => void dispatcher.destroy(),
   }
+}
+
+interface How {
+  readonly dispatcher: Dispatcher
+  readonly signal: AbortSignal
 }
 
 function createDispatcher({ name, ca_file, proxy }: IssuerSettings): Dispatcher {
@@ -34,8 +41,6 @@ function createDispatcher({ name, ca_file, proxy }: IssuerSettings): Dispatcher 
       ...(proxy !== undefined && { httpsProxy: proxy, noProxy: '' }),
       connect: { timeout: PATIENCE_MS, ...tls },
       requestTls: tls,
-      headersTimeout: PATIENCE_MS,
-      bodyTimeout: PATIENCE_MS,
     })
   } catch {
     // Its text is not shown: it may hold a password.
@@ -55,40 +60,55 @@ function readCa(name: string, file: string): Buffer {
   }
 }
 
-async function discover(issuer: string, dispatcher: Dispatcher): Promise<string> {
+async function discover(issuer: string, how: How): Promise<string> {
   const place = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`
-  const document = (await getJson(place, dispatcher)) as { issuer?: unknown; jwks_uri?: unknown } | null
-  if (document?.issuer !== issuer) throw new FetchFailed('discovery names another issuer')
+  const document = (await getJson(place, how)) as { issuer?: unknown; jwks_uri?: unknown } | null
+  if (document?.issuer !== issuer) throw new KeysUnreadable('wrong_issuer', 'discovery names another issuer')
   const { jwks_uri: uri } = document
-  if (typeof uri !== 'string' || !isTrustworthyUrl(uri))
-    throw new FetchFailed('discovery has no https jwks_uri')
+  // Plain http is for an issuer on this machine itself: no other may point us at what runs here.
+  if (typeof uri !== 'string' || !isTrustworthyUrl(uri) || (isPlain(uri) && !isPlain(issuer)))
+    throw new KeysUnreadable('malformed', 'discovery has no https jwks_uri')
   return uri
 }
 
-async function getJson(url: string, dispatcher: Dispatcher): Promise<unknown> {
+function isPlain(url: string): boolean {
+  return new URL(url).protocol === 'http:'
+}
+
+async function getJson(url: string, how: How): Promise<unknown> {
   try {
-    const signal = AbortSignal.timeout(PATIENCE_MS)
-    const { statusCode, body } = await request(url, {
-      dispatcher,
-      signal,
-      headers: { accept: 'application/json' },
-    })
-    // A body that is given up emits its own error, which would end the process if nobody listened.
-    body.on('error', () => undefined)
-    if (statusCode !== 200) {
-      body.destroy()
-      throw new FetchFailed('the answer is not 200')
-    }
-    const chunks: Buffer[] = []
-    let length = 0
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      length += chunk.length
-      if (length > LONGEST) throw new FetchFailed('the answer is over 1 MiB')
-      chunks.push(chunk)
-    }
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'))
+    return JSON.parse(await get(url, how))
   } catch (error) {
-    if (error instanceof FetchFailed) throw error
-    throw new FetchFailed(error instanceof SyntaxError ? 'the answer is not JSON' : 'it cannot be reached')
+    if (error instanceof KeysUnreadable) throw error
+    if (error instanceof SyntaxError) throw new KeysUnreadable('malformed', 'the answer is not JSON')
+    throw unanswered(error, how.signal)
   }
+}
+
+async function get(url: string, how: How): Promise<string> {
+  const { statusCode, body } = await request(url, { ...how, headers: { accept: 'application/json' } })
+  // A body that is given up emits its own error, which would end the process if nobody listened.
+  body.on('error', () => undefined)
+  if (statusCode !== 200) {
+    body.destroy()
+    throw new KeysUnreadable('status', 'the answer is not 200')
+  }
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    length += chunk.length
+    if (length > LONGEST) throw new KeysUnreadable('too_large', 'the answer is over 1 MiB')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** Of the error only its code is told: its text may hold a name, an address or a password. */
+function unanswered(error: unknown, signal: AbortSignal): KeysUnreadable {
+  const { code, cause } = error as NodeJS.ErrnoException & { cause?: NodeJS.ErrnoException }
+  const why = cause?.code ?? code
+  if (signal.aborted) return new KeysUnreadable('timeout', 'there is no whole answer within 5 s')
+  if (/CERT|SIGNATURE|INVALID_CA/.test(why ?? ''))
+    return new KeysUnreadable('certificate', 'its certificate is not to be trusted', why)
+  return new KeysUnreadable('unreachable', 'it cannot be reached', why)
 }

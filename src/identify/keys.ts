@@ -1,68 +1,103 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { z } from 'zod'
 import { Denied } from '../denied.ts'
+import { KeysUnreadable } from './keys-unreadable.ts'
+import { isWeak } from './weak-keys.ts'
 
-const SMALLEST_RSA_BITS = 2048
-const SMALLEST_RSA_EXPONENT = 65_537n
+/** More than any issuer has; reading them holds up every check, a tenth of a millisecond for each. */
+const MOST_KEYS = 100
+/** Verifying with larger ones costs more than it is worth: who publishes them would decide how much. */
+const LARGEST_RSA_BITS = 8192
+const LARGEST_RSA_EXPONENT = 2n ** 64n
 
 /**
  * The kind of key that an algorithm needs (RFC 7518, section 3.1; RFC 8037; RFC 9864): a token cannot choose
  * it.
  */
-const KEY_FOR: { readonly [alg: string]: string } = {
-  ...Object.fromEntries(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'].map(alg => [alg, 'rsa'])),
-  ES256: 'prime256v1',
-  ES384: 'secp384r1',
-  ES512: 'secp521r1',
-  EdDSA: 'ed25519',
-  Ed25519: 'ed25519',
-}
+const KEY_FOR: ReadonlyMap<string, string> = new Map([
+  ...['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'].map(alg => [alg, 'RSA'] as const),
+  ['ES256', 'EC P-256'],
+  ['ES384', 'EC P-384'],
+  ['ES512', 'EC P-521'],
+  ['EdDSA', 'OKP Ed25519'],
+  ['Ed25519', 'OKP Ed25519'],
+])
+const TYPES = new Set(KEY_FOR.values())
+
+/** RFC 7517, section 4: what we look at; the rest is for the cryptographic library. */
+const jwkMembers = z.object({
+  kty: z.string(),
+  crv: z.string().optional(),
+  use: z.string().optional(),
+  key_ops: z.array(z.string()).optional(),
+  kid: z.string().optional(),
+  alg: z.string().optional(),
+  d: z.unknown().optional(),
+})
 
 export interface VerificationKey {
-  /** The JWK as it was read: two reads of one key have one text. */
+  /**
+   * The members that make it this key (RFC 7638, section 3.2) with `kid` and `alg`: two reads of one key have
+   * one text, whatever else its JWK says and in which order.
+   */
   readonly text: string
   readonly kid: string | undefined
   readonly alg: string | undefined
-  /** `rsa`, `ed25519`, or the name of a curve. */
+  /** `RSA`, or kty and curve. */
   readonly type: string
   readonly key: KeyObject
 }
 
+/** Why a published key is left out. */
+export type Ignored = 'secret' | 'private' | 'other_use' | 'unsupported' | 'weak' | 'malformed' | 'duplicate'
+
 /**
- * The usable public keys of a JWK Set (RFC 7517). Left out, not refused: secrets (`oct`), private keys, keys
- * for encryption or bound to an algorithm or curve that we do not know, RSA under 2048 bits or with an
- * exponent under 65537, and what is no key. Undefined where the document is no JWK Set at all.
+ * The usable public keys of a JWK Set (RFC 7517). Left out, and told to `ignore`: what is no key for
+ * signatures that we know, has a private part, or is weak. Two that differ under one kid are both kept.
+ * Throws KeysUnreadable where the document is no JWK Set, or has over 100 keys: which of them to leave out is
+ * not ours to say.
  */
-export function readKeySet(document: unknown): VerificationKey[] | undefined {
-  const keys = (document as { keys?: unknown } | null)?.keys
-  if (!Array.isArray(keys)) return undefined
-  return keys.flatMap((jwk: unknown) => readKey(jwk) ?? [])
+export function readKeySet(document: unknown, ignore: (why: Ignored) => void = () => {}): VerificationKey[] {
+  const published = (document as { keys?: unknown } | null)?.keys
+  if (!Array.isArray(published)) throw new KeysUnreadable('malformed', 'it is not a JWK Set')
+  if (published.length > MOST_KEYS) throw new KeysUnreadable('too_large', `it has over ${MOST_KEYS} keys`)
+  const keys = new Map<string, VerificationKey>()
+  for (const jwk of published) {
+    const read = readKey(jwk)
+    if (typeof read === 'string') ignore(read)
+    else if (keys.has(read.text)) ignore('duplicate')
+    else keys.set(read.text, read)
+  }
+  return [...keys.values()]
 }
 
-function readKey(jwk: unknown): VerificationKey | undefined {
-  if (typeof jwk !== 'object' || jwk === null) return undefined
-  const { kty, use, key_ops, kid, alg, d } = jwk as { [member: string]: unknown }
-  if (kty === 'oct' || d !== undefined) return undefined
-  if (use !== undefined && use !== 'sig') return undefined
-  if (key_ops !== undefined && !(Array.isArray(key_ops) && key_ops.includes('verify'))) return undefined
-  if (kid !== undefined && typeof kid !== 'string') return undefined
-  if (alg !== undefined && typeof alg !== 'string') return undefined
+function readKey(jwk: unknown): VerificationKey | Ignored {
+  const { data } = jwkMembers.safeParse(jwk)
+  if (!data) return 'malformed'
+  const { kty, crv, use = 'sig', key_ops = ['verify'], kid, alg, d } = data
+  if (kty === 'oct') return 'secret'
+  if (d !== undefined) return 'private'
+  if (use !== 'sig' || !key_ops.includes('verify')) return 'other_use'
+  const type = kty === 'RSA' ? kty : `${kty} ${crv}`
+  if (!TYPES.has(type) || (alg !== undefined && !KEY_FOR.has(alg))) return 'unsupported'
+  const key = publicKey(jwk as JsonWebKey)
+  if (key === undefined || (alg !== undefined && KEY_FOR.get(alg) !== type)) return 'malformed'
+  if (isCostly(key)) return 'unsupported'
+  if (isWeak(key)) return 'weak'
+  return { text: JSON.stringify({ ...key.export({ format: 'jwk' }), kid, alg }), kid, alg, type, key }
+}
+
+function publicKey(jwk: JsonWebKey): KeyObject | undefined {
   try {
-    const key = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' })
-    const type = typeOf(key)
-    const fitting = alg === undefined ? Object.values(KEY_FOR) : [KEY_FOR[alg]]
-    return type !== undefined && fitting.includes(type)
-      ? { text: JSON.stringify(jwk), kid, alg, type, key }
-      : undefined
+    return createPublicKey({ key: jwk, format: 'jwk' })
   } catch {
     return undefined
   }
 }
 
-function typeOf({ asymmetricKeyType, asymmetricKeyDetails: details }: KeyObject): string | undefined {
-  if (asymmetricKeyType === 'ec') return details?.namedCurve
-  if (asymmetricKeyType !== 'rsa') return asymmetricKeyType
+function isCostly({ asymmetricKeyDetails: details }: KeyObject): boolean {
   const { modulusLength = 0, publicExponent = 0n } = details ?? {}
-  return modulusLength >= SMALLEST_RSA_BITS && publicExponent >= SMALLEST_RSA_EXPONENT ? 'rsa' : undefined
+  return modulusLength > LARGEST_RSA_BITS || publicExponent > LARGEST_RSA_EXPONENT
 }
 
 /**
@@ -76,7 +111,7 @@ export function chooseKey(
 ): VerificationKey | undefined {
   const fitting = keys.filter(
     key =>
-      key.type === KEY_FOR[alg] &&
+      key.type === KEY_FOR.get(alg) &&
       (key.alg === undefined || key.alg === alg) &&
       (kid === undefined || key.kid === kid),
   )

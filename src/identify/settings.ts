@@ -110,6 +110,10 @@ export const issuersSettings = z
     message: 'two entries are for the same issuer',
     when: isArray,
   })
+  .refine(issuers => unique(issuers.map(issuer => issuer?.jwt_authn_payload)), {
+    message: 'two issuers have the same jwt_authn_payload',
+    when: isArray,
+  })
   .describe('Who may say who acts for whom.')
 
 export type IssuerSettings = z.infer<typeof issuerSettings>

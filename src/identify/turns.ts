@@ -7,8 +7,8 @@ const MOST_WAITING = 1_024
 
 export interface Turns {
   /**
-   * Does this work when its turn comes, first come, first served; not at all once `signal` is aborted. Rejects
-   * with a Denied (`overloaded`) where too many wait.
+   * Does this work when its turn comes, first come, first served; not at all once `signal` is aborted.
+   * Rejects with a Denied (`overloaded`) where too many wait.
    */
   take<Result>(work: () => Promise<Result>, signal: AbortSignal): Promise<Result>
 }

@@ -1,17 +1,16 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { IdentifyEvents } from '../identify/identify.ts'
 import type { Stage, Trail } from '../types.ts'
 
 /**
  * Everything that is counted. Label values come from closed sets: reasons, stages, and names from the
  * configuration.
  */
-export interface Metrics {
+export interface Metrics extends Pick<IdentifyEvents, 'keysFetched' | 'keysLoaded' | 'keysIgnored'> {
   answered(trail: Trail, finishedAt: number): void
   pendingLogBytes(read: () => number): void
   logFailed(): void
   logDropped(): void
-  keysFetched(issuer: string, outcome: 'ok' | 'error'): void
-  keysLoaded(issuer: string, count: number, at: number): void
   /**
    * An issuer that the configuration has no more: otherwise its last count would stand, and raise alarms, for
    * ever.
@@ -73,13 +72,19 @@ export function createMetrics(version: string): Metrics {
   })
   const fetches = new Counter({
     name: 'agent_authz_key_fetches_total',
-    help: 'Attempts to read the keys of an issuer.',
+    help: 'Attempts to read the keys of an issuer, by ok or by how they failed.',
     labelNames: ['issuer', 'outcome'],
     registers,
   })
   const keys = new Gauge({
     name: 'agent_authz_keys',
     help: 'Usable signing keys of an issuer.',
+    labelNames: ['issuer'],
+    registers,
+  })
+  const keysIgnored = new Gauge({
+    name: 'agent_authz_keys_ignored',
+    help: 'Keys that an issuer publishes and that are not used; the service log says why.',
     labelNames: ['issuer'],
     registers,
   })
@@ -155,9 +160,9 @@ export function createMetrics(version: string): Metrics {
       keys.set({ issuer }, count)
       keysAt.set({ issuer }, at / 1000)
     },
+    keysIgnored: (issuer, count) => keysIgnored.set({ issuer }, count),
     issuerRemoved(issuer) {
-      keys.remove({ issuer })
-      keysAt.remove({ issuer })
+      for (const gauge of [keys, keysIgnored, keysAt]) gauge.remove({ issuer })
     },
     unknownKey: issuer => unknownKeys.inc({ issuer }),
     tokenCache: result => tokenCache.inc({ result }),

@@ -32,8 +32,7 @@ const NOTHING_FROM_POLICY: FromPolicy = {
 function allow(trail: Trail, policy: FromPolicy): AllowReply {
   const trusted: Field[] = [...(trail.identity?.headers ?? []), [DECISION_ID, trail.decisionId]]
   const removed = new Set([...untrusted(trail, trusted), ...policy.requestHeadersToRemove])
-  const replaced = policy.headers.some(([name]) => name === 'authorization')
-  if (trail.identity && trail.route.mode === 'enforce' && trail.route.authorization === 'remove' && !replaced)
+  if (isToBeRemoved(trail) && !policy.headers.some(([name]) => name === 'authorization'))
     removed.add('authorization')
   return {
     kind: 'allow',
@@ -45,6 +44,12 @@ function allow(trail: Trail, policy: FromPolicy): AllowReply {
     queryToRemove: policy.queryToRemove,
     metadata: metadata(trail, policy.metadata),
   }
+}
+
+/** The verified Bearer header; another scheme stays, with a token that Envoy found elsewhere. */
+function isToBeRemoved({ request, identity, route }: Trail): boolean {
+  const isBearer = /^bearer\s/i.test(request?.header('authorization')[0] ?? '')
+  return identity !== undefined && isBearer && route.mode === 'enforce' && route.authorization === 'remove'
 }
 
 /**

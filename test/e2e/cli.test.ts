@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type Issuer, startIssuer } from '../../deploy/demo/issuer.ts'
 import { until } from '../../deploy/demo/processes.ts'
 import packageJson from '../../package.json' with { type: 'json' }
 import { type Configured, configured, ISSUER, ROOT, reading, type Written } from '../unit/configured.ts'
@@ -35,12 +36,17 @@ interface Ended {
   readonly stderr: string
 }
 
-async function run(...args: string[]): Promise<Ended> {
-  const child = spawn(process.execPath, [MAIN, ...args], {
-    cwd: at.folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+function run(...args: string[]): Promise<Ended> {
+  return runOn('', ...args)
+}
+
+/** With this text on standard input. */
+async function runOn(stdin: string, ...args: string[]): Promise<Ended> {
+  const child = spawn(process.execPath, [MAIN, ...args], { cwd: at.folder })
   children.push(child)
+  // It may end without having read it.
+  child.stdin.on('error', () => undefined)
+  child.stdin.end(stdin)
   const [stdout, stderr, [code]] = await Promise.all([
     text(child.stdout),
     text(child.stderr),
@@ -56,8 +62,8 @@ describe('the command line', () => {
   it.each(['--help', '-h'])('says with %s what there is', async option => {
     const { code, stdout, stderr } = await run(option)
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    for (const command of ['serve', 'config check', 'config schema', 'check', '--version', 'SIGHUP'])
-      expect(stdout).toContain(command)
+    const commands = ['serve', 'config check', 'config schema', 'check', 'token inspect', 'token mint']
+    for (const told of [...commands, '--token FILE', '--version', 'SIGHUP']) expect(stdout).toContain(told)
   })
 
   it('says its version', async () => {
@@ -79,6 +85,13 @@ describe('the command line', () => {
     [['serve'], '--config FILE is missing'],
     [['config', 'check'], '--config FILE is missing'],
     [['check', '--config', 'x'], '--request FILE is missing'],
+    [['token'], 'token inspect or token mint; no token as an argument'],
+    [['token', 'secret'], 'token inspect or token mint; no token as an argument'],
+    [['token', 'inspect', 'secret', '--config', 'x'], 'token inspect or token mint; no token as an argument'],
+    [['token', 'inspect'], '--config FILE is missing'],
+    [['token', 'inspect', '--config', 'x', '--token'], "Option '--token <value>' argument missing"],
+    [['token', 'mint'], '--sub NAME is missing'],
+    [['token', 'mint', '--sub', 'alice'], '--aud URL is missing'],
     [['serve', '--config'], "Option '--config <value>' argument missing"],
     [['serve', '--confg', 'x'], "Unknown option '--confg'"],
     [['-x'], "Unknown option '-x'"],
@@ -86,6 +99,7 @@ describe('the command line', () => {
   ])('refuses %j with a message and a hint', async (args, message) => {
     const { code, stdout, stderr } = await run(...args)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).not.toContain('secret')
     expect(stderr.startsWith(`agent-authz: ${message}`)).toBe(true)
     expect(stderr.endsWith(`\n${HINT}`)).toBe(true)
     expect(stderr.split('\n')).toHaveLength(3)
@@ -195,6 +209,109 @@ describe('check', () => {
       expect(stderr.startsWith(`agent-authz: ${message}`)).toBe(true)
       expect(stderr).toEqual(noStack)
     }
+  })
+})
+
+describe('token inspect', () => {
+  it('is 0 for a token that is accepted, read from standard input or a file', async () => {
+    const token = await at.mint()
+    const config = at.configure()
+    for (const { code, stdout, stderr } of [
+      await runOn(`Bearer ${token}\n`, 'token', 'inspect', '--config', config),
+      await runOn(`${token}\n`, 'token', 'inspect', '--config', config, '--token', '-'),
+      await run('token', 'inspect', '--config', config, '--token', at.write('token', token)),
+    ]) {
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+      expect(stdout).toMatch(/^accepted\nsize {16}holds /)
+      expect(stdout).toContain('\nagent         mail-summary (act)\n')
+      for (const part of token.split('.')) expect(stdout).not.toContain(part)
+    }
+  })
+
+  it('is 1 for a token that is refused, with every rule that refuses', async () => {
+    const token = await at.mint({ aud: 'https://elsewhere.example.com', act: { sub: 'alice@example.com' } })
+    const { code, stdout, stderr } = await runOn(token, 'token', 'inspect', '--config', at.configure())
+    expect({ code, stderr }).toEqual({ code: 1, stderr: '' })
+    expect(stdout).toMatch(/^refused: audience_mismatch\n/)
+    expect(stdout).toMatch(/^audience +refused: audience_mismatch /m)
+    expect(stdout).toMatch(/^delegation +refused: actor_is_delegator /m)
+  })
+
+  it.each([
+    [
+      'the configuration is not there',
+      () => ['--config', at.path('absent')],
+      'cannot read the configuration',
+    ],
+    [
+      'there is no token',
+      () => ['--config', at.configure(), '--token', at.write('empty', '\n')],
+      'there is no token',
+    ],
+    [
+      'the file is a token',
+      () => ['--config', at.configure(), '--token', 'secret.secret.secret'],
+      'cannot read the file of --token, which is not for the token itself (ENOENT)\n',
+    ],
+  ])('is 2 where %s, and says nothing of the token', async (_, options, message) => {
+    const { code, stdout, stderr } = await runOn('a.b.secret', 'token', 'inspect', ...options())
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr.startsWith(`agent-authz: ${message}`)).toBe(true)
+    expect(stderr).toEqual(noStack)
+    expect(stderr).not.toContain('secret')
+  })
+})
+
+describe('token mint', () => {
+  const wanted = ['--sub', 'alice', '--act', 'mail-summary,planner', '--aud', 'https://mail.example.com']
+  let issuer: Issuer
+  beforeEach(async () => {
+    issuer = await startIssuer(0)
+  })
+  afterEach(() => issuer?.close())
+  const minted = (...options: string[]) => run('token', 'mint', '--issuer', issuer.url, ...wanted, ...options)
+
+  it('is 0 with the token alone, which inspect takes', async () => {
+    const { code, stdout, stderr } = await minted('--scope', 'a b', '--client-id', 'console', '--ttl', '60')
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/)
+    const config = at.configure(({ issuers }) =>
+      set({ issuer: issuer.url, jwks_file: undefined })(issuers[0]),
+    )
+    const inspected = await runOn(stdout, 'token', 'inspect', '--config', config)
+    expect(inspected).toMatchObject({ code: 0, stderr: '' })
+    for (const line of [
+      'delegator     alice',
+      'prior actors  planner',
+      'scopes        a b',
+      'client        console',
+    ])
+      expect(inspected.stdout).toContain(`\n${line}\n`)
+  })
+
+  it('is 1 where the issuer makes no such token, and says why', async () => {
+    const { code, stdout, stderr } = await minted('--ttl', '9999')
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr.startsWith('agent-authz: the issuer mints no such token:\n')).toBe(true)
+    expect(stderr).toContain('ttl')
+  })
+
+  it('is 2 where there is no such issuer', async () => {
+    await issuer.close()
+    const { code, stdout, stderr } = await minted()
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    const { url } = issuer
+    expect(stderr).toBe(
+      `agent-authz: no development issuer answers at ${url} (ECONNREFUSED): make up starts one at http://127.0.0.1:9400\n`,
+    )
+  })
+
+  it('is 2 for an issuer on another machine', async () => {
+    const { code, stdout, stderr } = await run('token', 'mint', ...wanted, '--issuer', ISSUER)
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toBe(
+      'agent-authz: --issuer must be http on loopback, such as http://127.0.0.1:9400: this is for development only\n',
+    )
   })
 })
 

@@ -108,7 +108,8 @@ const loads = (outcome: string) => `agent_authz_configuration_loads_total{outcom
 /** Allowed by the sample policy to anybody, where the service lets a request without a token through to it. */
 const PUBLIC = { path: '/public' }
 
-const failedFetches = (issuer: string) => `agent_authz_key_fetches_total{issuer="${issuer}",outcome="error"}`
+const failedFetches = (issuer: string) =>
+  `agent_authz_key_fetches_total{issuer="${issuer}",outcome="malformed"}`
 
 /** Until a service has seen its `other.json` change twice: whoever else looks at a file has looked at it meanwhile. */
 async function twoLooks(service: Running): Promise<void> {

@@ -292,7 +292,7 @@ identity: "\${env:ABSENT}"
     ['issuers.0.audiences', [''], /^issuers\[0\]\.audiences\[0\]: /],
     ['issuers.0.algorithms', ['HS256'], /^issuers\[0\]\.algorithms\[0\]: /],
     ['issuers.0.algorithms', ['none'], /^issuers\[0\]\.algorithms\[0\]: /],
-    ['issuers.0.profile', 'keycloak', /^issuers\[0\]\.profile: /],
+    ['issuers.0.profile', 'ping', /^issuers\[0\]\.profile: /],
     ['issuers.0.types', [], /^issuers\[0\]\.types: /],
     ['issuers.0.max_lifetime', 900, 'a duration such as 150ms, 30s, 15m or 24h'],
     ['issuers.0.clock_skew', '-1s', 'a duration such as 150ms, 30s, 15m or 24h'],

@@ -41,7 +41,7 @@ describe('the reasons', () => {
     [401, /^(token|issuer|key|signature|audience|claim|client|sender|actor|agent|delegator|header)_/],
     [403, /^(policy_denied|policy_undefined|insufficient_scope)$/],
     [500, /^(policy_error|route_invalid|internal_error)$/],
-    [503, /^(keys_unavailable|deadline|cancelled|log_full)$/],
+    [503, /^(keys_unavailable|overloaded|deadline|cancelled|log_full)$/],
   ])('with status %i are of one kind', (status, kind) => {
     const named = reasons.filter(([, of]) => of === status).map(([reason]) => reason)
     expect(named.length).toBeGreaterThan(0)

@@ -13,11 +13,13 @@ export interface HttpRequest {
   readonly rawBody?: Buffer | undefined
   readonly source?: object | undefined
   readonly route?: Readonly<Record<string, string>> | undefined
+  /** What `jwt_authn` writes into its dynamic metadata, by name. */
+  readonly jwtAuthn?: Readonly<Record<string, unknown>> | undefined
 }
 
 /** The bytes of the CheckRequest that Envoy makes of it, pseudo headers included. */
 export function checkRequest(request: HttpRequest): Buffer {
-  const { method, path, host, headers, headerMap, body, rawBody, source, route } = request
+  const { method, path, host, headers, headerMap, body, rawBody, source, route, jwtAuthn } = request
   const pseudo = { ':method': method, ':path': path, ':authority': host, ':scheme': 'https' }
   const named = (headerMap ?? []).map(([name]) => name)
   const raw = [
@@ -46,6 +48,23 @@ export function checkRequest(request: HttpRequest): Buffer {
         },
       },
       ...(route && { contextExtensions: route }),
+      ...(jwtAuthn && {
+        metadataContext: { filterMetadata: { 'envoy.filters.http.jwt_authn': struct(jwtAuthn) } },
+      }),
     },
   })
+}
+
+/** google.protobuf.Struct, as protobufjs takes it. */
+function struct(object: object): object {
+  return {
+    fields: Object.fromEntries(Object.entries(object).map(([name, value]) => [name, protoValue(value)])),
+  }
+}
+
+function protoValue(value: unknown): object {
+  if (value === null) return { nullValue: 0 }
+  if (Array.isArray(value)) return { listValue: { values: value.map(protoValue) } }
+  if (typeof value === 'object') return { structValue: struct(value) }
+  return { [`${typeof value === 'boolean' ? 'bool' : typeof value}Value`]: value }
 }

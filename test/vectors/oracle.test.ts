@@ -6,8 +6,9 @@ import { type AllowReply, TRUSTED_HEADERS } from '../../src/types.ts'
 import { compile } from '../unit/decide/compile.ts'
 import { responseOf } from '../unit/listen/wire/oracle.ts'
 import { checkRequest } from './envoy.ts'
+import { jwks } from './keys.ts'
 import { type Answer, createWorld, type Service } from './service.ts'
-import { compact, GOOD_CLAIMS, GOOD_HEADER, ISSUER, jwks, NOW, type Signer, signed } from './token.ts'
+import { compact, GOOD_CLAIMS, GOOD_HEADER, ISSUER, NOW, type Signer, signed } from './token.ts'
 
 /*
  * No allow without a complete positive decision. Requests are made from a good one by changes of every kind, each
@@ -273,7 +274,7 @@ const CHANGES: readonly Change[] = [
     agent_authz_authorization: ['keep', 'remove', 'toString'],
     agent_authz_moed: ['observe'],
   }),
-  ...instead('signer', ['stranger', 'partner', 'rsa', 'public_as_secret', 'none']),
+  ...instead('signer', ['stranger', 'partner', 'rsa', 'public_pem', 'none']),
   ...instead('damage', [
     token => `${token}=`,
     token => `${token}.`,
@@ -346,9 +347,8 @@ const isText = (value: unknown): value is string => typeof value === 'string' &&
 const isTime = (value: unknown): value is number => typeof value === 'number' && value >= 0
 const isList = (value: unknown): value is string[] => Array.isArray(value) && value.every(isText)
 
-/** What RFC 7519, RFC 9068 and RFC 8693 say of the values above. `now` in seconds. */
-function isBelieved({ header, claims, signer }: Plan, intact: boolean, now: number): boolean {
-  const { iss, sub, aud, exp, iat, nbf, jti, client_id, scope, act } = claims
+/** What RFC 7515 and RFC 9068 say of the values above: that the issuer wrote the claims, and nobody else. */
+function isGenuine({ header, claims, signer }: Plan, intact: boolean): boolean {
   return (
     intact &&
     signer === 'corp' &&
@@ -356,7 +356,15 @@ function isBelieved({ header, claims, signer }: Plan, intact: boolean, now: numb
     (header.typ === 'at+jwt' || header.typ === 'JWT') &&
     (header.kid === 'k1' || header.kid === undefined) &&
     !('crit' in header || 'b64' in header) &&
-    iss === ISSUER &&
+    claims.iss === ISSUER &&
+    claims.x !== TOO_DEEP
+  )
+}
+
+/** What RFC 7519, RFC 9068 and RFC 8693 say of genuine claims. `now` in seconds. */
+function isBelieved({ claims }: Plan, now: number): boolean {
+  const { sub, aud, exp, iat, nbf, jti, client_id, scope, act } = claims
+  return (
     isText(sub) &&
     sub.length <= 512 &&
     (aud === MAIL || (isList(aud) && aud.includes(MAIL))) &&
@@ -368,7 +376,6 @@ function isBelieved({ header, claims, signer }: Plan, intact: boolean, now: numb
     (client_id === undefined || isText(client_id)) &&
     (scope === undefined || typeof scope === 'string' || isList(scope)) &&
     !('cnf' in claims || 'nonce' in claims) &&
-    claims.x !== TOO_DEEP &&
     (act === undefined || (isChain(act, 4) && act.sub !== sub))
   )
 }
@@ -393,6 +400,8 @@ interface Specified {
   /** The route's settings are known and can be believed. */
   readonly settled: boolean
   readonly observes: boolean
+  /** The token's issuer wrote it; it may still be refused. */
+  readonly genuine: boolean
   /** The token is verified; policy may still refuse it. */
   readonly verified: boolean
   readonly allows: boolean
@@ -411,7 +420,8 @@ function specified(plan: Plan, intact: boolean, now: number): Specified {
     given.agent_authz_require_agent === 'true' ||
     (given.agent_authz_identity ?? service.identity) === 'required'
   const { is: sender } = plan.authorization
-  const verified = settled && readable && sender === 'token' && isBelieved(plan, intact, now)
+  const genuine = settled && readable && sender === 'token' && isGenuine(plan, intact)
+  const verified = genuine && isBelieved(plan, now)
   const { act, scope } = plan.claims as { act?: { sub: string }; scope?: string | string[] }
   const readsInbox =
     verified &&
@@ -433,6 +443,7 @@ function specified(plan: Plan, intact: boolean, now: number): Specified {
   return {
     settled,
     observes: mode === 'observe',
+    genuine,
     verified,
     allows,
     removesToken: verified && !keeps && mode === 'enforce',
@@ -453,7 +464,7 @@ async function expectWhatIsSpecified(plan: Plan): Promise<void> {
 }
 
 function expectAnswer({ reply, records, logged }: Answer, plan: Plan, specified: Specified): void {
-  const { settled, observes, verified, allows } = specified
+  const { settled, observes, genuine, verified, allows } = specified
   const [record, ...more] = records as [AuditRecord]
   expect(more).toEqual([])
   expect(logged).toEqual([])
@@ -461,7 +472,8 @@ function expectAnswer({ reply, records, logged }: Answer, plan: Plan, specified:
   expect(reply.kind).toBe(allows || (observes && settled) ? 'allow' : 'deny')
   expect(record.enforced).toBe(allows || reply.kind === 'deny')
   expect(record.mode).toBe(observes ? 'observe' : 'enforce')
-  expect(record.issuer).toBe(verified ? 'corp' : undefined)
+  expect(record.issuer).toBe(genuine ? 'corp' : undefined)
+  expect(reply.metadata.issuer).toBe(verified ? 'corp' : '')
   expect(reply.metadata.decision_id).toBe(record.decision_id)
   expect(reply.headers.filter(([name]) => name === 'x-authz-decision-id')).toEqual([
     ['x-authz-decision-id', record.decision_id],

@@ -1,7 +1,7 @@
 import { encodeRequest } from '../unit/listen/wire/oracle.ts'
 import { checkRequest, type HttpRequest } from './envoy.ts'
-import { compact, type Parts, signed } from './token.ts'
-import type { Vector } from './vector.ts'
+import { compact, GOOD_CLAIMS, type Parts, signed } from './token.ts'
+import { over, type Vector } from './vector.ts'
 
 /** The bytes that Envoy asks with in a vector, and what of them nobody may be told. */
 export function sent({ request, token }: Vector): { bytes: Buffer; secrets: string[] } {
@@ -10,7 +10,7 @@ export function sent({ request, token }: Vector): { bytes: Buffer; secrets: stri
   const shown = token ? fill(token.text ?? '$TOKEN') : undefined
   const secrets = shown === undefined || !parts ? [] : [shown, parts.payload, parts.signature]
   return {
-    bytes: messageOf(request, shown === undefined ? undefined : `Bearer ${shown}`, fill),
+    bytes: messageOf(request, shown === undefined ? undefined : `Bearer ${shown}`, fill, token?.claims),
     // What is shorter may stand anywhere.
     secrets: secrets.filter(secret => secret.length >= 16),
   }
@@ -42,6 +42,7 @@ function messageOf(
   request: Vector['request'],
   bearer: string | undefined,
   fill: (text: string) => string,
+  claims: Record<string, unknown> = GOOD_CLAIMS,
 ): Buffer {
   const { message, method = 'GET', host = 'mail.example.com', body, source } = request
   if (message) return 'attributes' in message ? encodeRequest(message) : bytesOf(message)
@@ -54,7 +55,20 @@ function messageOf(
     rawBody: request.raw_body === undefined ? undefined : bytesOf(request.raw_body),
     source,
     route: request.route as Record<string, string> | undefined,
+    jwtAuthn: request.jwt_authn ? writtenBy(request.jwt_authn, claims) : undefined,
   })
+}
+
+function writtenBy(
+  payloads: NonNullable<Vector['request']['jwt_authn']>,
+  claims: Record<string, unknown>,
+): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(payloads).map(([name, payload]) => [
+      name,
+      typeof payload === 'string' ? payload : over(claims, payload ?? {}),
+    ]),
+  )
 }
 
 /** In the form that the vector uses; a request that says nothing has a map. */

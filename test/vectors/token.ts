@@ -1,4 +1,5 @@
-import { createHmac, sign as cryptoSign, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { FORGERIES, FORGERY_NAMES, type ForgeryName } from './forgeries.ts'
+import { KEY_NAMES, type KeyName, pair } from './keys.ts'
 
 /** Seconds since the epoch at which every vector happens. */
 export const NOW = 1_790_000_000
@@ -18,73 +19,9 @@ export const GOOD_CLAIMS = {
   act: { sub: 'mail-summary' },
 }
 
-interface KeyPair {
-  readonly jwk: object
-  readonly publicKey: KeyObject
-  /** The signature of this text, in base64url. */
-  sign(text: string): string
-}
-
-/**
- * Key pairs by who holds them. `stranger` and `partner` go by the kid of `corp`, which proves nothing; `encryption`
- * and `small_exponent` sign well, and must not be believed.
- */
-const PAIRS = {
-  corp: () => elliptic('k1'),
-  corp_next: () => elliptic('k2'),
-  partner: () => elliptic('k1'),
-  stranger: () => elliptic('k1'),
-  encryption: () => elliptic('e1', 'enc'),
-  rsa: () => rsa('r1'),
-  small_exponent: () => rsa('s1', 3),
-} satisfies Record<string, () => KeyPair>
-
-/** `none` signs nothing; `public_as_secret` takes the public key of `corp` for an HMAC secret. */
-export const SIGNERS = [...(Object.keys(PAIRS) as KeyName[]), 'none', 'public_as_secret'] as const
-
-export type KeyName = keyof typeof PAIRS
-export type Signer = (typeof SIGNERS)[number]
-
-const made = new Map<KeyName, KeyPair>()
-
-function pair(name: KeyName): KeyPair {
-  const known = made.get(name) ?? PAIRS[name]()
-  made.set(name, known)
-  return known
-}
-
-function elliptic(kid: string, use = 'sig'): KeyPair {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  return {
-    jwk: { ...publicKey.export({ format: 'jwk' }), kid, alg: 'ES256', use },
-    publicKey,
-    sign: text =>
-      cryptoSign('sha256', Buffer.from(text), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString(
-        'base64url',
-      ),
-  }
-}
-
-function rsa(kid: string, publicExponent = 65_537): KeyPair {
-  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048, publicExponent })
-  return {
-    jwk: { ...publicKey.export({ format: 'jwk' }), kid, alg: 'RS256', use: 'sig' },
-    publicKey,
-    sign: text => cryptoSign('sha256', Buffer.from(text), privateKey).toString('base64url'),
-  }
-}
-
-/** The JWK Set in which an issuer publishes these keys. */
-export function jwks(names: readonly KeyName[]): object {
-  return { keys: names.map(name => pair(name).jwk) }
-}
-
-function signature(text: string, signer: Signer): string {
-  if (signer === 'none') return ''
-  if (signer !== 'public_as_secret') return pair(signer).sign(text)
-  const secret = pair('corp').publicKey.export({ type: 'spki', format: 'pem' })
-  return createHmac('sha256', secret).update(text).digest('base64url')
-}
+/** Whose key signs, or how the signature is forged. */
+export type Signer = KeyName | ForgeryName
+export const SIGNERS: readonly [Signer, ...Signer[]] = ['corp', ...KEY_NAMES.slice(1), ...FORGERY_NAMES]
 
 export interface Parts {
   readonly header: string
@@ -98,7 +35,12 @@ export function signed(header: string | Buffer, payload: string | Buffer, signer
     string,
     string,
   ]
-  return { header: first, payload: second, signature: signature(`${first}.${second}`, signer) }
+  const sign = isForgery(signer) ? FORGERIES[signer] : pair(signer).sign
+  return { header: first, payload: second, signature: sign(`${first}.${second}`).toString('base64url') }
+}
+
+function isForgery(signer: Signer): signer is ForgeryName {
+  return Object.hasOwn(FORGERIES, signer)
 }
 
 export function compact({ header, payload, signature }: Parts): string {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -20,6 +20,18 @@ answers:
 vectors:
 `
 const GOOD = '  - { name: a, answer: refused }\n'
+
+/** What files have in common: the policy and the answer of HEAD, under other names. */
+const COMMON = HEAD.replace('everyone:', 'all:')
+  .replace('policy: everyone', 'policy: all')
+  .replace('refused:', 'common:')
+  .replace('vectors:\n', '')
+const SHARING = '# What this file is about.\ncommon: common.yaml\nvectors:\n'
+
+function share(text = COMMON): void {
+  mkdirSync(join(folder, 'common'), { recursive: true })
+  writeFileSync(join(folder, 'common/common.yaml'), text)
+}
 
 function read(text: string): Vector[] {
   const file = join(folder, 'vectors.yaml')
@@ -66,6 +78,40 @@ describe('a vector', () => {
   it('may have a result of its own in place of a policy', () => {
     const vectors = read(`${HEAD}${GOOD}  - { name: b, answer: refused, result: null }\n`)
     expect(vectors.map(({ policy }) => policy)).toEqual([{ rego: 'result := true' }, { result: null }])
+  })
+})
+
+describe('what files have in common', () => {
+  it('is there for each of them', () => {
+    share()
+    const [vector] = read(`${SHARING}  - { name: a, answer: common, record: { host: b } }\n`)
+    expect(vector).toMatchObject({ policy: { rego: 'result := true' }, record: { host: 'b' } })
+  })
+
+  it('need not be used', () => {
+    share()
+    const vectors = read(`${HEAD.replace('policies:', 'common: common.yaml\npolicies:')}${GOOD}`)
+    expect(vectors).toHaveLength(1)
+  })
+
+  it('gives way to what a file says itself', () => {
+    share()
+    const own = SHARING.replace('vectors:', 'policies: { all: mine }\nvectors:')
+    const [vector] = read(`${own}  - { name: a, policy: all, answer: common }\n`)
+    expect(vector?.policy).toEqual({ rego: 'mine' })
+  })
+
+  it.each([
+    ['without a line that says what it is about', COMMON.replace(/^#.*\n/, '')],
+    ['with vectors', `${COMMON}vectors: []\n`],
+    ['with an unknown key', `${COMMON}answer: {}\n`],
+  ])('is an error %s', (_, common) => {
+    share(common)
+    expect(() => read(`${SHARING}  - { name: a, answer: common }\n`)).toThrow()
+  })
+
+  it('is an error where it is not there', () => {
+    expect(() => read(SHARING.replace('common.yaml', 'absent.yaml') + GOOD)).toThrow('absent.yaml')
   })
 })
 

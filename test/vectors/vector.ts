@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { GOOD_CLAIMS, GOOD_HEADER, NOW, SIGNERS } from './token.ts'
 
 /*
  * The form of a vector file. Strict: a key that is not known here is an error, so is taking away what is not there.
+ * What several files have in common stands in a file of `common/`: policies, defaults and answers.
  *
  * Over the good token of `token.ts` go the file's defaults, over these the vector: key by key, null takes a key away.
  * In any text `$(ab*3)` is `ababab`; a text that is `$NOW+30` is the time 30 s from now, as a number. In what is sent
@@ -41,6 +43,11 @@ const request = z
     source: changes.optional(),
     /** Envoy's `context_extensions`. */
     route: z.record(z.string(), z.string().nullable()).optional(),
+    /** What Envoy's `jwt_authn` writes, by name: the claims of the token with changes, or what is no object. */
+    jwt_authn: z
+      .record(z.string(), z.union([changes, z.string()]).nullable())
+      .nullable()
+      .optional(),
     /** The whole message, in place of all else. */
     message: z.union([bytes, z.strictObject({ attributes: changes })]).optional(),
   })
@@ -73,7 +80,7 @@ const reply = z.discriminatedUnion('kind', [
     response_headers: fields,
     query_set: fields,
     query_removed: z.array(z.string()),
-    /** Beside decision_id, outcome, reason, issuer, delegator and agent, which are those of the record. */
+    /** Beside decision_id, outcome and reason; issuer, delegator and agent are those of the record unless said here. */
     metadata: changes,
   }),
   z.strictObject({
@@ -118,12 +125,17 @@ const given = {
   request: request.optional(),
 }
 
-const file = z.strictObject({
+const common = z.strictObject({
   /** Rego by name. */
   policies: texts.default({}),
   defaults: z.strictObject({ ...given, token: token.optional() }).prefault({}),
   /** Complete answers by name; each vector goes over one of them. */
-  answers: z.record(z.string(), z.strictObject({ reply, record })),
+  answers: z.record(z.string(), z.strictObject({ reply, record })).default({}),
+})
+
+const file = common.extend({
+  /** A file of `common/`; what stands here under the same name goes before. */
+  common: z.string().optional(),
   vectors: z
     .array(
       z.strictObject({
@@ -163,15 +175,19 @@ export interface Vector {
 
 /** The vectors of one file, complete. Throws an Error for whatever is not as it must be. */
 export function readVectors(path: string): Vector[] {
-  const text = readFileSync(path, 'utf8')
-  if (!/^# \S.*\.\n(?!#)/.test(text))
-    throw new Error(`${path} does not begin with one line that says what it is about`)
-  const { policies, defaults, answers, vectors } = file.parse(expanded(parse(text, { merge: true })))
+  const own = file.parse(contentOf(path))
+  const shared = common.parse(
+    own.common === undefined ? {} : contentOf(join(dirname(path), 'common', own.common)),
+  )
+  const { vectors } = own
+  const policies = { ...shared.policies, ...own.policies }
+  const defaults = { ...shared.defaults, ...own.defaults }
+  const answers = { ...shared.answers, ...own.answers }
   const names = vectors.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice !== undefined) throw new Error(`${path}: two vectors are called "${twice}"`)
   const used = new Set([defaults.policy, ...vectors.flatMap(({ answer, policy }) => [answer, policy])])
-  const unused = [...Object.keys(answers), ...Object.keys(policies)].find(name => !used.has(name))
+  const unused = [...Object.keys(own.answers), ...Object.keys(own.policies)].find(name => !used.has(name))
   if (unused !== undefined) throw new Error(`${path}: no vector uses ${unused}`)
   return vectors.map(vector => {
     try {
@@ -205,6 +221,13 @@ export function readVectors(path: string): Vector[] {
     if (rego === undefined) throw new Error(`there is no policy ${name}`)
     return { rego }
   }
+}
+
+function contentOf(path: string): unknown {
+  const text = readFileSync(path, 'utf8')
+  if (!/^# \S.*\.\n(?!#)/.test(text))
+    throw new Error(`${path} does not begin with one line that says what it is about`)
+  return expanded(parse(text, { merge: true }))
 }
 
 /** `depth`: how far down objects are merged; below, they are replaced. */

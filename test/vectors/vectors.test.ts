@@ -5,14 +5,16 @@ import { REASONS } from '../../src/denied.ts'
 import type { AuditRecord } from '../../src/record/audit.ts'
 import { type AllowReply, type Field, type Reply, TRUSTED_HEADERS } from '../../src/types.ts'
 import { compile, pack, unpack } from '../unit/decide/compile.ts'
+import { jwks, type KeyName } from './keys.ts'
 import { sent } from './sent.ts'
 import { createWorld, SAMPLES, type Service } from './service.ts'
-import { ISSUER, jwks, type KeyName, NOW } from './token.ts'
+import { ISSUER, NOW } from './token.ts'
 import { readVectors, type Vector } from './vector.ts'
 
 /** Reasons that no vector can have, each with where else it is tested. */
 const WITHOUT_VECTOR: Readonly<Record<string, string>> = {
   cancelled: 'Envoy has to go away while a check waits for keys: test/unit/identify/identify.test.ts',
+  overloaded: 'takes many requests at once: test/unit/identify/turns.test.ts',
   internal_error: 'takes a fault of ours: test/unit/check.test.ts and oracle.test.ts',
 }
 
@@ -93,7 +95,7 @@ async function bundleOf(policy: Vector['policy']): Promise<string> {
 /** What is wanted with this decision id. */
 function wanted({ reply, record }: Vector, id: string): object {
   const { outcome, reason, issuer = '', delegator = '', agent = '' } = record
-  const metadata = { ...reply.metadata, decision_id: '$ID', outcome, reason, issuer, delegator, agent }
+  const metadata = { issuer, delegator, agent, ...reply.metadata, decision_id: '$ID', outcome, reason }
   const complete =
     reply.kind === 'allow'
       ? { ...reply, removed: reply.removed.toSorted(), metadata }

@@ -1,18 +1,21 @@
-import { saysNoUser } from './entity-profile.ts'
+import { namesItsClient, saysNoUser } from './marks.ts'
 import type { Profile } from './profile.ts'
+
+const CLIENT = ['client_id', 'azp']
 
 /**
  * Auth0, in its own dialect (`azp`) and in that of RFC 9068 (`client_id`). What a client got for itself has a
- * `sub` that ends in `@clients`; tokens of agents say by `sub_profile` whose they are.
+ * `sub` that ends in `@clients`, or, where agents have an identity of their own, says so by `sub_profile`.
  */
 export const auth0: Profile = {
   delegator: 'sub',
-  client: ['client_id', 'azp'],
+  client: CLIENT,
   scopes: ['scope'],
+  tokenId: ['jti'],
   clientActs: false,
   isClientsOwn: ({ sub, gty, sub_profile: profile }) =>
     (typeof sub === 'string' && sub.endsWith('@clients')) ||
     [gty].flat().includes('client-credentials') ||
     saysNoUser(profile),
-  rules: [],
+  rules: [namesItsClient(CLIENT)],
 }

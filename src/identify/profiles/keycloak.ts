@@ -2,8 +2,10 @@ import { Denied } from '../../denied.ts'
 import type { JsonObject } from '../../types.ts'
 import type { Profile } from './profile.ts'
 
-/** What Keycloak calls the account of a client: this and the client id, in lower case; no claim says it better. */
-const ACCOUNT_OF_CLIENT = 'service-account-'
+/** How the user name of a client's account begins; the rest is the client id. Names are in lower case. */
+const CLIENTS_ACCOUNT = 'service-account-'
+/** How the id of a token begins that came straight from client credentials: session, kind, grant. */
+const CLIENT_CREDENTIALS = /^....cc:/
 
 /**
  * Keycloak 26: its token exchange writes no `act`, so the client that exchanged is the agent. That is `azp`;
@@ -13,6 +15,7 @@ export const keycloak: Profile = {
   delegator: 'sub',
   client: ['azp'],
   scopes: ['scope'],
+  tokenId: ['jti'],
   clientActs: true,
   isClientsOwn,
   rules: [
@@ -29,8 +32,8 @@ export const keycloak: Profile = {
       section: 'Keycloak: service accounts',
       check(claims) {
         const { azp, client_id: first, preferred_username: name } = claims
-        const account = `${ACCOUNT_OF_CLIENT}${azp}`.toLowerCase()
-        const named = typeof name === 'string' && name.startsWith(ACCOUNT_OF_CLIENT)
+        const account = `${CLIENTS_ACCOUNT}${azp}`.toLowerCase()
+        const named = typeof name === 'string' && name.startsWith(CLIENTS_ACCOUNT)
         if ((named && name !== account) || (fromClientCredentials(claims) && first !== azp))
           throw new Denied('delegator_missing', 'the account of another client')
       },
@@ -40,13 +43,14 @@ export const keycloak: Profile = {
 
 /**
  * No single claim tells: a session (`sid`) is there for most people, and for clients whose credentials get
- * refresh tokens. Without `sub` it is a person's: light tokens name a client's account, not a person.
+ * refresh tokens. Without `sub` it may be a person's: light tokens leave that out.
  */
 function isClientsOwn(claims: JsonObject): boolean {
-  const { sub, sid, client_id: first, preferred_username: name } = claims
+  const { sub, sid, jti, client_id: first, preferred_username: name } = claims
   if (sub === undefined) return false
   if (fromClientCredentials(claims)) return true
-  if (typeof name === 'string' && name !== '') return name.startsWith(ACCOUNT_OF_CLIENT)
+  if (typeof jti === 'string' && CLIENT_CREDENTIALS.test(jti)) return true
+  if (typeof name === 'string' && name !== '') return name.startsWith(CLIENTS_ACCOUNT)
   return sid === undefined || first !== undefined
 }
 

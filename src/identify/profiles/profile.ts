@@ -9,9 +9,14 @@ export interface Profile {
   readonly client: readonly string[]
   /** The claims that may hold the scopes, as text or as a list; the first that is there counts. */
   readonly scopes: readonly string[]
+  /** The claims that may hold the id of the token; the first that is there counts. */
+  readonly tokenId: readonly string[]
   /** Whether the client is the agent where there is no `act`; never inferred otherwise. */
   readonly clientActs: boolean
-  /** Whether a client got this token for itself, so that nobody delegates anything. */
+  /**
+   * Whether a client got this token for itself, so that nobody delegates anything; true where that is not
+   * certain. A token whose subject is its client is one for every profile.
+   */
   readonly isClientsOwn: (claims: JsonObject) => boolean
   /** What its access tokens must satisfy beside the rules for all. */
   readonly rules: readonly Rule[]

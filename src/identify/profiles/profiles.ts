@@ -16,9 +16,13 @@ export const PROFILES: { readonly [name in IssuerSettings['profile']]: Profile }
   entra,
 }
 
-/** Which client got the token; text or undefined once the rule on clients holds. */
+/** Which client got the token; undefined also where that is not a name, which a rule refuses. */
 export function clientOf(claims: JsonObject, { profile }: IssuerSettings): string | undefined {
-  return firstOf(claims, PROFILES[profile].client) as string | undefined
+  return textOf(claims, PROFILES[profile].client)
+}
+
+export function tokenIdOf(claims: JsonObject, { profile }: IssuerSettings): string | undefined {
+  return textOf(claims, PROFILES[profile].tokenId)
 }
 
 /**
@@ -31,6 +35,11 @@ export function scopesOf(claims: JsonObject, { profile }: IssuerSettings): strin
   if (typeof scopes === 'string') return scopes.split(' ').filter(scope => scope !== '')
   if (Array.isArray(scopes) && scopes.every(scope => typeof scope === 'string')) return scopes
   throw new Denied('claim_invalid', 'scope')
+}
+
+function textOf(claims: JsonObject, names: readonly string[]): string | undefined {
+  const value = firstOf(claims, names)
+  return typeof value === 'string' && value !== '' ? value : undefined
 }
 
 function firstOf(claims: JsonObject, names: readonly string[]): unknown {

@@ -5,6 +5,7 @@ export const rfc8693: Profile = {
   delegator: 'sub',
   client: ['client_id', 'azp'],
   scopes: ['scope'],
+  tokenId: ['jti'],
   clientActs: false,
   isClientsOwn: () => false,
   rules: [],

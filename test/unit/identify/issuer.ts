@@ -1,7 +1,12 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose'
-import { createIdentify, type IssuerSettings, issuersSettings } from '../../../src/identify/identify.ts'
+import {
+  createIdentify,
+  type IdentifyEvents,
+  type IssuerSettings,
+  issuersSettings,
+} from '../../../src/identify/identify.ts'
 import { issuerSettings } from '../../../src/identify/settings.ts'
 import type { Deadline, Identity, RouteSettings } from '../../../src/types.ts'
 import { heldRequest } from '../trail.ts'
@@ -118,7 +123,11 @@ export interface Seen {
 /** A room with a clock that a test moves, and everything it told. */
 export function startRoom(
   issuers: readonly object[],
-  { previous, at = NOW * 1000 }: { previous?: ReturnType<typeof createIdentify>; at?: number } = {},
+  {
+    previous,
+    at = NOW * 1000,
+    metrics,
+  }: { previous?: ReturnType<typeof createIdentify>; at?: number; metrics?: IdentifyEvents } = {},
 ) {
   const seen: Seen = { events: [], logged: [] }
   const time = { now: at }
@@ -136,9 +145,22 @@ export function startRoom(
     clock: () => time.now,
     log: { info: level('info'), warn: level('warn'), error: level('error') },
     events: {
-      keysFetched: (issuer, outcome) => seen.events.push(`fetched ${issuer} ${outcome}`),
-      keysLoaded: (issuer, count) => seen.events.push(`loaded ${issuer} ${count}`),
-      unknownKey: issuer => seen.events.push(`unknown ${issuer}`),
+      keysFetched(issuer, outcome) {
+        metrics?.keysFetched(issuer, outcome)
+        seen.events.push(`fetched ${issuer} ${outcome === 'ok' ? 'ok' : 'error'}`)
+      },
+      keysLoaded(issuer, count, at) {
+        metrics?.keysLoaded(issuer, count, at)
+        seen.events.push(`loaded ${issuer} ${count}`)
+      },
+      keysIgnored(issuer, count) {
+        metrics?.keysIgnored(issuer, count)
+        seen.events.push(`ignored ${issuer} ${count}`)
+      },
+      unknownKey(issuer) {
+        metrics?.unknownKey(issuer)
+        seen.events.push(`unknown ${issuer}`)
+      },
       tokenCache: result => seen.events.push(result),
     },
     ...(previous && { previous }),

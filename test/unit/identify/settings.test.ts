@@ -56,7 +56,8 @@ describe('the settings of an issuer', () => {
     ['no type', { types: [] }],
     ['no actor at all', { max_depth: 0 }],
     ['half an actor', { max_depth: 1.5 }],
-    ['another profile', { profile: 'keycloak' }],
+    ['another profile', { profile: 'ping' }],
+    ['an empty name for the payload', { jwt_authn_payload: '' }],
     ['a name that is no label', { name: 'corp"x' }],
     ['a name with a line break', { name: 'corp\n' }],
     ['a long name', { name: 'a'.repeat(65) }],
@@ -73,12 +74,22 @@ describe('the settings of an issuer', () => {
     expect(valid({ proxy })).toBe(true)
   })
 
-  it('are at least one issuer, of which no two share a name or a URL', () => {
+  it('are at least one issuer, of which no two share a name, a URL or a payload', () => {
     const several = (...issuers: object[]) =>
       issuersSettings.safeParse(issuers.map(changes => ({ ...MINIMAL, ...changes }))).success
     expect(several()).toBe(false)
     expect(several({}, { name: 'other', issuer: 'https://other.example.com' })).toBe(true)
     expect(several({}, { issuer: 'https://other.example.com' })).toBe(false)
     expect(several({}, { name: 'other' })).toBe(false)
+    const payloads = (...names: string[]) =>
+      several(
+        ...names.map((jwt_authn_payload, i) => ({
+          name: `issuer-${i}`,
+          issuer: `https://idp-${i}.example.com`,
+          jwt_authn_payload,
+        })),
+      )
+    expect(payloads('a', 'b')).toBe(true)
+    expect(payloads('a', 'a')).toBe(false)
   })
 })

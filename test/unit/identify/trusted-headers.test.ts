@@ -28,18 +28,18 @@ describe('the trusted headers', () => {
   })
 
   it('name an agent’s issuer as configured where it is one of ours, and by its URL otherwise', () => {
-    expect(headers({ agentIss: 'https://partner.example.com' })['x-agent-issuer']).toBe('partner')
-    const foreign = 'https://other.example.com/a,b'
-    expect(headers({ agentIss: foreign })['x-agent-issuer']).toBe('https://other.example.com/a%2Cb')
+    const issuer = (iss: string) => headers({ agent: { sub: 'mail-summary', iss } })['x-agent-issuer']
+    expect(issuer('https://partner.example.com')).toBe('partner')
+    expect(issuer('https://other.example.com/a,b')).toBe('https://other.example.com/a%2Cb')
   })
 
   it('never let an agent’s issuer pass for a configured name', () => {
-    expect(() => headers({ agentIss: 'corp' })).toThrow('actor_invalid')
-    expect(() => headers({ agentIss: 'partner' })).toThrow('actor_invalid')
+    for (const iss of ['corp', 'partner', 'other'])
+      expect(() => headers({ agent: { sub: 'mail-summary', iss } })).toThrow('actor_invalid')
   })
 
   it('leave out what there is not', () => {
-    expect(trustedHeaders({ ...without('agent', 'agentIss'), priorActors: [] }, () => 'corp')).toEqual([
+    expect(trustedHeaders({ ...without('agent'), priorActors: [] }, () => 'corp')).toEqual([
       ['x-delegator-id', 'alice@example.com'],
       ['x-delegator-issuer', 'corp'],
     ])
@@ -72,17 +72,25 @@ describe('the trusted headers', () => {
   it('are at most 512 bytes each, as encoded', () => {
     expect(headers({ delegator: 'a'.repeat(512) })['x-delegator-id']).toHaveLength(512)
     expect(() => headers({ delegator: 'a'.repeat(513) })).toThrow('header_too_large')
-    expect(() => headers({ agent: 'é'.repeat(86) })).toThrow('header_too_large')
+    expect(() => headers({ agent: { sub: 'é'.repeat(86), iss: 'https://idp.example.com' } })).toThrow(
+      'header_too_large',
+    )
     const priorActors = Array.from({ length: 3 }, () => ({ sub: 'a'.repeat(171), iss: 'x' }))
     expect(() => headers({ priorActors })).toThrow('header_too_large')
   })
 
   it('are visible ASCII, read back to exactly what went in, and are ours', () => {
-    const sub = fc.string({ unit: 'binary', minLength: 1, maxLength: 12 })
+    const point = fc.oneof(fc.nat(0xff), fc.nat(0xd7ff), fc.integer({ min: 0xe000, max: 0x10ffff }))
+    const unit = point.map(number => String.fromCodePoint(number))
+    const sub = fc.string({ unit, minLength: 1, maxLength: 12 })
     fc.assert(
       fc.property(sub, sub, fc.array(sub, { maxLength: 3 }), (delegator, agent, chain) => {
         const priorActors = chain.map(prior => ({ sub: prior, iss: 'x' }))
-        const made = headers({ delegator, agent, priorActors })
+        const made = headers({
+          delegator,
+          agent: { sub: agent, iss: 'https://idp.example.com' },
+          priorActors,
+        })
         for (const [name, value] of Object.entries(made)) {
           expect(TRUSTED_HEADERS).toContain(name)
           expect(value).toMatch(/^[\x21-\x7e]+$/)

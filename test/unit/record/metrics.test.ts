@@ -120,6 +120,7 @@ describe('an issuer that was removed', () => {
   it('has no keys any more, not even none', async () => {
     const metrics = createMetrics('1.2.3')
     metrics.keysLoaded('corp', 2, 0)
+    metrics.keysIgnored('corp', 1)
     metrics.keysLoaded('other', 1, 0)
     metrics.issuerRemoved('corp')
     const { text } = await metrics.page()
@@ -145,8 +146,13 @@ describe('an event', () => {
     ],
     [
       'keys that could not be read',
-      metrics => metrics.keysFetched('corp', 'error'),
-      { 'agent_authz_key_fetches_total{issuer="corp",outcome="error"}': 1 },
+      metrics => metrics.keysFetched('corp', 'unreachable'),
+      { 'agent_authz_key_fetches_total{issuer="corp",outcome="unreachable"}': 1 },
+    ],
+    [
+      'keys that are published and not used',
+      metrics => metrics.keysIgnored('corp', 2),
+      { 'agent_authz_keys_ignored{issuer="corp"}': 2 },
     ],
     [
       'a key that is not known',

@@ -42,17 +42,24 @@ describe('an allow', () => {
       'x-agent-id-': ['1'],
     }
     const reply = allowed({ identity, request: heldRequest({ headers }) })
-    const removed = ['authorization', 'x-delegator_id', 'x.agent~id', 'x_agent_id']
+    const removed = ['x-delegator_id', 'x.agent~id', 'x_agent_id']
     expect(reply.headersToRemove.toSorted()).toEqual(removed)
   })
 
   it('keeps the Authorization header without a verified token, where the route keeps it, and where policy replaces it', () => {
-    expect(allowed({ identity }).headersToRemove).toContain('authorization')
-    expect(allowed({}).headersToRemove).not.toContain('authorization')
+    const bearing = (authorization: string) => heldRequest({ headers: { authorization: [authorization] } })
+    const request = bearing('Bearer token')
+    for (const each of ['Bearer token', 'bearer token'])
+      expect(allowed({ identity, request: bearing(each) }).headersToRemove).toContain('authorization')
+    expect(allowed({ request }).headersToRemove).not.toContain('authorization')
+    // Envoy's jwt_authn may have found the token elsewhere.
+    expect(allowed({ identity, request: bearing('Basic YTpi') }).headersToRemove).not.toContain(
+      'authorization',
+    )
     const route = { mode: 'enforce', identity: 'required', authorization: 'keep', source: 'token' } as const
-    expect(allowed({ identity, route }).headersToRemove).not.toContain('authorization')
+    expect(allowed({ identity, request, route }).headersToRemove).not.toContain('authorization')
     const replacing = { ...allow, headers: [['authorization', 'Bearer other']] as const }
-    const reply = allowed({ identity, decision: replacing })
+    const reply = allowed({ identity, request, decision: replacing })
     expect(reply.headersToRemove).not.toContain('authorization')
     expect(reply.headers).toContainEqual(['authorization', 'Bearer other'])
   })

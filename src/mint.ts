@@ -1,0 +1,68 @@
+import { Agent, request } from 'undici'
+import { Unusable } from './unusable.ts'
+
+const ISSUER = 'http://127.0.0.1:9400'
+const PATIENCE_MS = 5_000
+
+/** A token, or why the issuer makes none. */
+export type Minted = { readonly token: string } | { readonly refused: string }
+
+/**
+ * Asks the development issuer, which `make up` runs, for a token; `wanted` is its form, in which what is
+ * undefined is left to it. Unusable where the issuer is not on this machine, cannot be reached, or is no such
+ * issuer: it mints anything for anybody, which nothing but a try may rest on.
+ */
+export async function mint(
+  wanted: { readonly [field: string]: string | undefined },
+  issuer = ISSUER,
+): Promise<Minted> {
+  if (!isOnThisMachine(issuer))
+    throw new Unusable(`--issuer must be http on loopback, such as ${ISSUER}: this is for development only`)
+  const given = Object.entries(wanted).filter((field): field is [string, string] => field[1] !== undefined)
+  const { status, answer } = await post(new URL('/token', issuer), new URLSearchParams(given))
+  const { access_token: token, error, error_description: why = error } = answer
+  if (status === 200 && typeof token === 'string' && /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return { token }
+  if (status === 400 && typeof why === 'string') return { refused: why }
+  throw new Unusable(`${issuer} does not answer as the development issuer does`)
+}
+
+function isOnThisMachine(text: string): boolean {
+  if (!URL.canParse(text)) return false
+  const { protocol, hostname, username, password } = new URL(text)
+  if (protocol !== 'http:' || username !== '' || password !== '') return false
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname)
+}
+
+async function post(
+  url: URL,
+  form: URLSearchParams,
+): Promise<{ status: number; answer: { readonly [member: string]: unknown } }> {
+  // Its own: one for all may go through a proxy.
+  const dispatcher = new Agent()
+  try {
+    const { statusCode, body } = await request(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: form.toString(),
+      signal: AbortSignal.timeout(PATIENCE_MS),
+      dispatcher,
+    })
+    const text = await body.text()
+    return { status: statusCode, answer: parsed(text) }
+  } catch (error) {
+    const { code, name } = error as NodeJS.ErrnoException
+    const what = `no development issuer answers at ${url.origin} (${code ?? name})`
+    throw new Unusable(`${what}: make up starts one at ${ISSUER}`)
+  } finally {
+    await dispatcher.destroy()
+  }
+}
+
+function parsed(text: string): { readonly [member: string]: unknown } {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? { ...value } : {}
+  } catch {
+    return {}
+  }
+}
