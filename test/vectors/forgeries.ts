@@ -3,8 +3,8 @@ import { pair, rsaSignature } from './keys.ts'
 import { encodedDigest } from './pkcs1.ts'
 
 /**
- * Signatures that no algorithm allowed here makes. Those on ES256 and RSA are made by the right key, so that nothing is
- * wrong but the form; `high_s` alone is right all the same.
+ * Signatures that no algorithm makes. Those of ES256 and RSA are by the right key, so that nothing is wrong but
+ * the form. Right all the same are `high_s`, `pkcs1_raw`, and `pkcs1` and `pss` where the header names them.
  */
 export const FORGERIES = {
   none: () => Buffer.alloc(0),

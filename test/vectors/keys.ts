@@ -11,8 +11,8 @@ export interface KeyPair {
 }
 
 /**
- * Key pairs by who holds them. `stranger` and `partner` go by the kid of `corp`, which proves nothing. Those of the last
- * group sign well and must not be believed. What ends in `_any` is bound to no algorithm.
+ * Key pairs by who holds them. `stranger` and `partner` go by the kid of `corp`, which proves nothing. Those of
+ * the last group sign well and must not be believed. What ends in `_any` is bound to no algorithm.
  */
 const PAIRS = {
   corp: () => elliptic('P-256', { kid: 'k1', alg: 'ES256', use: 'sig' }),

@@ -5,8 +5,8 @@ const BEFORE = {
   sha256: '3031300d060960864801650304020105000420',
   sha1: '3021300906052b0e03021a05000414',
   /** Without the NULL of its parameters. */
-  sha256_bare: '302f300b0609608648016503040201' + '0420',
-  /** Its lengths in two bytes, as BER allows and DER does not. */
+  sha256_bare: '302f300b06096086480165030402010420',
+  /** Its length in two bytes, as BER allows and DER does not. */
   sha256_long: '308131300d060960864801650304020105000420',
 }
 

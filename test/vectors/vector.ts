@@ -43,7 +43,7 @@ const request = z
     source: changes.optional(),
     /** Envoy's `context_extensions`. */
     route: z.record(z.string(), z.string().nullable()).optional(),
-    /** What Envoy's `jwt_authn` writes, by name: the claims of the token with changes, or what is no object. */
+    /** What Envoy's `jwt_authn` writes, by name: the token's claims with changes, or a text. */
     jwt_authn: z
       .record(z.string(), z.union([changes, z.string()]).nullable())
       .nullable()
@@ -80,7 +80,7 @@ const reply = z.discriminatedUnion('kind', [
     response_headers: fields,
     query_set: fields,
     query_removed: z.array(z.string()),
-    /** Beside decision_id, outcome and reason; issuer, delegator and agent are those of the record unless said here. */
+    /** Beside decision_id, outcome and reason; issuer, delegator and agent as in the record unless said here. */
     metadata: changes,
   }),
   z.strictObject({
