@@ -96,15 +96,17 @@ export async function whereToLook({ service, decisionLog, envoy }: Parts): Promi
 }
 
 /** Commands to copy. */
-export function howToTry({ issuer, envoy, service, decisionLog }: Parts): string {
+export function howToTry({ issuer, envoy, service, config, decisionLog }: Parts): string {
   const call = (path: string, more = '') =>
     `  curl -si ${envoy.url}${path} -H 'Host: mail.example.com' -H "Authorization: Bearer $TOKEN"${more}`
   return [
     paint('bold', 'Try'),
     '',
     'A token for the agent mail-summary that acts for alice:',
-    `  TOKEN=$(curl -s ${issuer.url}/token -d sub=alice -d act=mail-summary \\`,
-    `    -d aud=https://mail.example.com -d scope=read:mail:inbox | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')`,
+    `  TOKEN=$(.tools/bin/node src/main.ts token mint --issuer ${issuer.url} --sub alice --act mail-summary \\`,
+    `    --aud https://mail.example.com --scope read:mail:inbox)`,
+    'What is made of it, rule by rule:',
+    `  echo $TOKEN | .tools/bin/node src/main.ts token inspect --config ${relative('', config)}`,
     '',
     'Allowed; the answer is what the upstream received:',
     call('/v1/folders/inbox/messages'),
