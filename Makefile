@@ -35,8 +35,9 @@ test-keycloak: setup ## tokens of a real Keycloak through a real Envoy; needs Ja
 conformance: setup ## the public JWS vectors of Wycheproof; WYCHEPROOF=DIR says where a clone of them is
 	@$(node) test/conformance/wycheproof.ts
 
-bench: setup ## what a hostile token costs beside a good one; fails where it is more
+bench: setup policy ## what a hostile token costs beside a good one, and a flood of them a known one
 	@$(node) test/bench/tokens.ts
+	@$(node) test/bench/flood.ts
 
 lint: setup policy ## lint, format, types and policies, without changing anything
 	@$(bin)/biome check --error-on-warnings
