@@ -2,14 +2,11 @@ import { readFileSync } from 'node:fs'
 import { createEngine } from './app.ts'
 import { createClock } from './clock.ts'
 import { readConfig } from './config.ts'
-import { Denied } from './denied.ts'
 import { heldRequestFromProtojson } from './listen/listen.ts'
+import { withPatience } from './patience.ts'
 import { createMetrics } from './record/record.ts'
 import type { AllowReply, Identity, Log, Reply, RouteSettings, Trail } from './types.ts'
 import { Unusable } from './unusable.ts'
-
-/** A person waits longer than Envoy: keys may have to be fetched first. */
-const PATIENCE_MS = 10_000
 
 export interface Explanation {
   /** What was decided, which observe mode may not enforce. */
@@ -28,16 +25,12 @@ export async function explain(configFile: string, requestFile: string, log: Log)
   const trails: Trail[] = []
   const record = { hasRoom: () => true, record: (trail: Trail) => void trails.push(trail) }
   const engine = await createEngine(config, { clock, log, metrics: createMetrics(''), record })
-  const patience = new AbortController()
-  const timer = setTimeout(() => patience.abort(new Denied('deadline')), PATIENCE_MS)
   try {
-    const deadline = { at: clock() + PATIENCE_MS, signal: () => patience.signal }
-    const reply = await engine.check(() => request, deadline)
+    const reply = await withPatience(clock, deadline => engine.check(() => request, deadline))
     const [trail] = trails
     if (!trail) throw new Error('a check without a record')
     return { outcome: trail.decision.outcome, text: tell(trail, reply) }
   } finally {
-    clearTimeout(timer)
     engine.close()
   }
 }

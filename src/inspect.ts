@@ -4,12 +4,11 @@ import { createClock } from './clock.ts'
 import { readConfig } from './config.ts'
 import { Denied } from './denied.ts'
 import { createIdentify, type Finding, type Inspection } from './identify/identify.ts'
+import { withPatience } from './patience.ts'
 import { createMetrics } from './record/record.ts'
 import type { Identity, Log } from './types.ts'
 import { Unusable } from './unusable.ts'
 
-/** A person waits longer than Envoy: keys may have to be fetched first. */
-const PATIENCE_MS = 10_000
 /** More than any token may have, so that the size is refused by its rule. */
 const MOST_READ = 64 * 1024
 
@@ -18,15 +17,15 @@ const HINT = 'paste the token, then Enter and Ctrl-D; one over 4,000 characters:
 
 /**
  * The text of a token from a file, or from standard input (`-`), without what a paste has around it: white
- * space, and `Bearer`. At a terminal `tell` is given a hint first. Unusable where nothing can be read; the
+ * space, and `Bearer`. At a terminal `hint` is told how first. Unusable where nothing can be read; the
  * message does not name the file, since it may be the token itself by mistake.
  */
 export async function readToken(
   file: string,
   stdin: Readable & { readonly isTTY?: boolean },
-  tell: (hint: string) => void,
+  hint: (text: string) => void,
 ): Promise<string> {
-  if (file === '-' && stdin.isTTY) tell(HINT)
+  if (file === '-' && stdin.isTTY) hint(HINT)
   let text = ''
   try {
     const source = file === '-' ? stdin : createReadStream(file)
@@ -44,7 +43,7 @@ export async function readToken(
   return token
 }
 
-export interface Told {
+export interface Inspected {
   readonly outcome: 'accepted' | 'refused'
   readonly text: string
 }
@@ -54,23 +53,19 @@ export interface Told {
  * with what it finds, and the identity. Never the token, and no claim of one that is refused. Fetches keys,
  * reads no policy. Unusable where the configuration or a key file cannot be read.
  */
-export async function inspect(configFile: string, token: string, log: Log): Promise<Told> {
+export async function inspect(configFile: string, token: string, log: Log): Promise<Inspected> {
   const clock = createClock()
   const { issuers, mode, identity, authorization } = readConfig(configFile)
   const room = createIdentify(issuers, { clock, log, events: createMetrics('') })
-  const patience = new AbortController()
-  const timer = setTimeout(() => patience.abort(new Denied('deadline')), PATIENCE_MS)
   try {
     room.start()
     const route = { mode, identity, authorization, source: 'token' } as const
-    const deadline = { at: clock() + PATIENCE_MS, signal: () => patience.signal }
-    const { findings, verdict } = await room.inspect(token, route, deadline)
+    const { findings, verdict } = await withPatience(clock, deadline => room.inspect(token, route, deadline))
     return {
       outcome: verdict instanceof Denied ? 'refused' : 'accepted',
       text: tell(findings, verdict, clock() / 1000),
     }
   } finally {
-    clearTimeout(timer)
     room.close()
   }
 }

@@ -1,4 +1,4 @@
-import type { Json } from './types.ts'
+import { isObject, type Json } from './types.ts'
 
 /** ECMAScript's JSON.parse source text access, which the compiler's library does not know yet. */
 interface SourceText {
@@ -20,5 +20,5 @@ export function parseLossless(text: string): Json {
 
 /** A JSON object, and no such number. */
 export function isLosslessObject(value: unknown): value is { [key: string]: Json } {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !isRawJSON(value)
+  return isObject(value) && !isRawJSON(value)
 }

@@ -1,4 +1,5 @@
 import { Agent, request } from 'undici'
+import { isTrustworthyUrl } from './identify/identify.ts'
 import { Unusable } from './unusable.ts'
 
 const ISSUER = 'http://127.0.0.1:9400'
@@ -16,7 +17,7 @@ export async function mint(
   wanted: { readonly [field: string]: string | undefined },
   issuer = ISSUER,
 ): Promise<Minted> {
-  if (!isOnThisMachine(issuer))
+  if (!isTrustworthyUrl(issuer) || new URL(issuer).protocol !== 'http:')
     throw new Unusable(`--issuer must be http on loopback, such as ${ISSUER}: this is for development only`)
   const given = Object.entries(wanted).filter((field): field is [string, string] => field[1] !== undefined)
   const { status, answer } = await post(new URL('/token', issuer), new URLSearchParams(given))
@@ -26,17 +27,11 @@ export async function mint(
   throw new Unusable(`${issuer} does not answer as the development issuer does`)
 }
 
-function isOnThisMachine(text: string): boolean {
-  if (!URL.canParse(text)) return false
-  const { protocol, hostname, username, password } = new URL(text)
-  if (protocol !== 'http:' || username !== '' || password !== '') return false
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname)
+interface Answer {
+  readonly [member: string]: unknown
 }
 
-async function post(
-  url: URL,
-  form: URLSearchParams,
-): Promise<{ status: number; answer: { readonly [member: string]: unknown } }> {
+async function post(url: URL, form: URLSearchParams): Promise<{ status: number; answer: Answer }> {
   // Its own: one for all may go through a proxy.
   const dispatcher = new Agent()
   try {
@@ -58,7 +53,7 @@ async function post(
   }
 }
 
-function parsed(text: string): { readonly [member: string]: unknown } {
+function parsed(text: string): Answer {
   try {
     const value: unknown = JSON.parse(text)
     return typeof value === 'object' && value !== null ? { ...value } : {}

@@ -6,6 +6,11 @@
 export type Json = string | number | boolean | null | readonly Json[] | JsonObject
 export type JsonObject = { readonly [key: string]: Json }
 
+/** Of what JSON can say: neither null nor a list. */
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 /** One header or query parameter. A repeated name stands as several fields, in order. */
 export type Field = readonly [name: string, value: string]
 
@@ -54,6 +59,9 @@ export interface Actor {
   readonly iss: string
 }
 
+/** Where the agent was named: in the token's `act`, as its client by the issuer's profile, or nowhere. */
+export type ActorSource = 'act' | 'client' | 'none'
+
 /** Whose token it is, as its issuer says. Of a token that was refused, as much as could be read. */
 export interface Parties {
   /** The configured name of the issuer. */
@@ -61,7 +69,7 @@ export interface Parties {
   readonly delegator?: string
   /** The current actor; absent when nobody acts. */
   readonly agent?: Actor
-  readonly actorSource?: 'act' | 'client' | 'none'
+  readonly actorSource?: ActorSource
   /** Outermost first. For audit only: RFC 8693 section 4.1 keeps them out of access decisions. */
   readonly priorActors?: readonly Actor[]
   readonly clientId?: string
@@ -70,8 +78,9 @@ export interface Parties {
 
 /** Who acts for whom, from a verified token. Never the raw token. */
 export interface Identity extends Parties {
+  /** The `iss` of the token. */
   readonly iss: string
-  readonly actorSource: 'act' | 'client' | 'none'
+  readonly actorSource: ActorSource
   readonly priorActors: readonly Actor[]
   /** The issuer's setting; a route may say otherwise. */
   readonly requiresAgent: boolean

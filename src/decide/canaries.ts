@@ -2,9 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import type { Json } from '../types.ts'
+import { isObject, type Json } from '../types.ts'
 import { Unusable } from '../unusable.ts'
-import { isObject } from './result.ts'
 
 const canary = z.strictObject({
   name: z.string().min(1),

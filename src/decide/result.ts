@@ -1,11 +1,14 @@
-import { DEEPEST_METADATA, type Field, type Json, type JsonObject, trustedHeaderLike } from '../types.ts'
+import {
+  DEEPEST_METADATA,
+  type Field,
+  isObject,
+  type Json,
+  type JsonObject,
+  trustedHeaderLike,
+} from '../types.ts'
 
 /** A result that is not what it must be. The message is a constant phrase: the name of the key. */
 export class Malformed extends Error {}
-
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
 
 export function optional<T>(value: Json | undefined, absent: T, read: (value: Json) => T): T {
   return value === undefined ? absent : read(value)

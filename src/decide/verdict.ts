@@ -1,9 +1,16 @@
 import { Denied, refusal } from '../denied.ts'
-import type { Allow, Decision, Deny, Json, JsonObject, PolicyRef } from '../types.ts'
+import {
+  type Allow,
+  type Decision,
+  type Deny,
+  isObject,
+  type Json,
+  type JsonObject,
+  type PolicyRef,
+} from '../types.ts'
 import {
   headerFields,
   headerNames,
-  isObject,
   Malformed,
   metadata,
   optional,

@@ -15,7 +15,7 @@ export function bearerToken(request: HeldRequest): string | undefined {
   if (!parts.some(part => /^\s*bearer(?:\s|$)/i.test(part))) return undefined
   if (parts.length > 1) throw new Denied('authorization_repeated')
   checkSize(value.slice('Bearer '.length))
-  const token = /^bearer +([^\s]+)$/i.exec(value)?.[1]
+  const token = /^bearer +(\S+)$/i.exec(value)?.[1]
   if (token === undefined) throw new Denied('token_malformed', 'no token after Bearer')
   return token
 }

@@ -2,7 +2,7 @@ import { Denied } from '../denied.ts'
 import type { Json } from '../types.ts'
 import { mediaType } from './header.ts'
 import { clientOf, PROFILES } from './profiles/profiles.ts'
-import type { Rule } from './rule.ts'
+import type { ClaimRule } from './rule.ts'
 import type { IssuerSettings } from './settings.ts'
 
 /**
@@ -12,7 +12,7 @@ import type { IssuerSettings } from './settings.ts'
 const MARKS_OF_OTHER_TOKENS = ['nonce', 'at_hash', 'c_hash', 'events']
 
 /** What the claims must satisfy once the signature is right, whatever the profile. Not the delegation. */
-const CLAIM_RULES: readonly Rule[] = [
+const CLAIM_RULES: readonly ClaimRule[] = [
   {
     name: 'expiry',
     section: 'RFC 7519, 4.1.4',
@@ -103,7 +103,7 @@ const CLAIM_RULES: readonly Rule[] = [
 ]
 
 /** The rules for the claims of this issuer's tokens, those of its profile last. */
-export function claimRules({ profile }: IssuerSettings): readonly Rule[] {
+export function claimRules({ profile }: IssuerSettings): readonly ClaimRule[] {
   return [...CLAIM_RULES, ...PROFILES[profile].rules]
 }
 

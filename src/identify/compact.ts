@@ -12,7 +12,7 @@ export interface Unverified {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Before anything else is done with it: each further look costs time for every byte. */
+/** Refuses over 16 KiB, before anything else is done: each further look costs time for every byte. */
 export function checkSize(token: string): void {
   if (token.length > LONGEST) throw new Denied('token_too_large')
 }

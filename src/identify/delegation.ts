@@ -1,10 +1,9 @@
 import { Denied } from '../denied.ts'
-import type { Actor, Identity, JsonObject } from '../types.ts'
+import { type Actor, type Identity, isObject, type Json, type JsonObject } from '../types.ts'
 import { clientOf, PROFILES } from './profiles/profiles.ts'
 import type { IssuerSettings } from './settings.ts'
 
-export interface Delegation
-  extends Pick<Identity, 'delegator' | 'agent' | 'actorSource' | 'priorActors' | 'claims'> {}
+export type Delegation = Pick<Identity, 'delegator' | 'agent' | 'actorSource' | 'priorActors' | 'claims'>
 
 /**
  * Who acts for whom (RFC 8693, section 4.1): the outermost `act.sub` is the agent, nested ones are prior
@@ -20,10 +19,10 @@ export function readDelegation(claims: JsonObject, issuer: IssuerSettings): Dele
   const isSubject = (name: string) => name === subject || name === claims.sub
   if (actor?.iss === issuer.issuer && isSubject(actor.sub)) throw new Denied('actor_is_delegator')
   // RFC 9068, section 2.2: without a resource owner, `sub` is the client.
-  const own = isClientsOwn(claims) || (client !== undefined && isSubject(client))
-  const delegator = own ? undefined : subject
+  const clientsOwn = isClientsOwn(claims) || (client !== undefined && isSubject(client))
+  const delegator = clientsOwn ? undefined : subject
   // Where clients act, a person's token that does not name the person would pass for the client's own.
-  if (delegator === undefined && (issuer.require_delegator || (clientActs && !own)))
+  if (delegator === undefined && (issuer.require_delegator || (clientActs && !clientsOwn)))
     throw new Denied('delegator_missing')
   const agent =
     actor ?? (clientActs && client !== undefined ? { sub: client, iss: issuer.issuer } : undefined)
@@ -43,12 +42,12 @@ function subjectOf(claims: JsonObject, name: string): string | undefined {
   return subject
 }
 
-function chain(outermost: unknown, issuer: IssuerSettings): Actor[] {
+function chain(outermost: Json | undefined, issuer: IssuerSettings): Actor[] {
   const actors: Actor[] = []
   const met = new Set<string>()
-  for (let act = outermost; act !== undefined; act = (act as JsonObject).act) {
-    if (typeof act !== 'object' || act === null || Array.isArray(act)) throw new Denied('actor_invalid')
-    const { sub, iss = issuer.issuer } = act as { sub?: unknown; iss?: unknown }
+  for (let act = outermost; act !== undefined; act = act.act) {
+    if (!isObject(act)) throw new Denied('actor_invalid')
+    const { sub, iss = issuer.issuer } = act
     if (typeof sub !== 'string' || sub === '' || typeof iss !== 'string' || iss === '')
       throw new Denied('actor_invalid')
     if (actors.length === issuer.max_depth) throw new Denied('actor_chain_too_deep')
@@ -61,5 +60,5 @@ function chain(outermost: unknown, issuer: IssuerSettings): Actor[] {
 }
 
 function withoutPriorActors({ act: _, ...current }: JsonObject): JsonObject {
-  return current as JsonObject
+  return current
 }

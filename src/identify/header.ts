@@ -1,13 +1,13 @@
 import { Denied } from '../denied.ts'
 import type { JsonObject } from '../types.ts'
-import type { Rule } from './rule.ts'
+import type { HeaderRule } from './rule.ts'
 import type { IssuerSettings } from './settings.ts'
 
 /**
  * What the header must satisfy before any key is looked for. Keys that it carries or points to (`jwk`, `jku`,
  * `x5u`, `x5c`, `x5t`) mean nothing: RFC 8725, section 3.10.
  */
-export const HEADER_RULES: readonly Rule[] = [
+export const HEADER_RULES: readonly HeaderRule[] = [
   {
     name: 'critical',
     section: 'RFC 7515, 4.1.11; RFC 7797, 6',
@@ -20,8 +20,7 @@ export const HEADER_RULES: readonly Rule[] = [
     name: 'algorithm',
     section: 'RFC 7515, 4.1.1; BCP 225, 3.1 and 3.2',
     check({ alg }, { algorithms }) {
-      if (typeof alg !== 'string' || !(algorithms as string[]).includes(alg))
-        throw new Denied('token_algorithm')
+      if (!algorithms.some(accepted => accepted === alg)) throw new Denied('token_algorithm')
     },
   },
   {
@@ -46,7 +45,7 @@ export function checkHeader(
   header: JsonObject,
   issuer: IssuerSettings,
 ): { alg: string; kid: string | undefined } {
-  for (const { check } of HEADER_RULES) check(header, issuer, 0)
+  for (const { check } of HEADER_RULES) check(header, issuer)
   const { alg, kid } = header as { alg: string; kid?: string }
   return { alg, kid }
 }

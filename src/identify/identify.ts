@@ -12,7 +12,7 @@ import { createTurns } from './turns.ts'
 import { type Issuer, verify } from './verify.ts'
 
 export type { Finding, Inspection } from './inspect.ts'
-export { type IssuerSettings, issuersSettings } from './settings.ts'
+export { type IssuerSettings, issuersSettings, isTrustworthyUrl } from './settings.ts'
 
 const USUAL_LIFETIME_MS = 15 * 60_000
 
@@ -52,9 +52,11 @@ export interface IdentifyRoom {
 }
 
 /** Refuses an identity in which nobody acts, where the route, or else the issuer, wants an agent. */
-export function insistOnAgent(identity: Identity, route: RouteSettings): void {
-  if (identity.agent === undefined && (route.requireAgent ?? identity.requiresAgent))
-    throw new Denied('agent_missing')
+export function insistOnAgent(
+  { agent, requiresAgent }: Pick<Identity, 'agent' | 'requiresAgent'>,
+  route: RouteSettings,
+): void {
+  if (agent === undefined && (route.requireAgent ?? requiresAgent)) throw new Denied('agent_missing')
 }
 
 /**
@@ -94,9 +96,9 @@ export function createIdentify(
     const unverified = readCompact(token)
     const issuer = issuerOf(unverified.claims)
     const unknownKey = () => events.unknownKey(issuer.settings.name)
-    const deps = { clock, deadline, turns, unknownKey, issuerName }
-    const { identity, key } = await verify(unverified, issuer, deps)
-    tokens.set(token, { identity, key, source: issuer.source })
+    const needed = { clock, deadline, turns, unknownKey, issuerName }
+    const { identity, keyText } = await verify(unverified, issuer, needed)
+    tokens.set(token, { identity, keyText, source: issuer.source })
     return identity
   }
 
@@ -109,11 +111,9 @@ export function createIdentify(
   }
 
   function byJwtAuthn(request: HeldRequest): Identity | undefined {
-    const verified = verifiedPayload(request, settings)
-    if (verified === undefined) return undefined
-    const { claims, name } = verified
-    const { settings: issuer } = issuerOf(claims)
-    if (issuer.jwt_authn_payload !== name) throw new Denied('issuer_unknown')
+    const payload = verifiedPayload(request, settings)
+    if (payload === undefined) return undefined
+    const { claims, issuer } = payload
     // Envoy may have taken the token away: its type cannot tell an access token from others.
     return judge(claims, { ...issuer, types: ['JWT'] }, { now: clock(), issuerName })
   }

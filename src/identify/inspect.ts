@@ -2,16 +2,13 @@ import { Denied } from '../denied.ts'
 import type { Clock, Deadline, Identity, JsonObject } from '../types.ts'
 import { claimRules } from './claims.ts'
 import { checkSize, readCompact } from './compact.ts'
-import { type Delegation, readDelegation } from './delegation.ts'
+import { readDelegation } from './delegation.ts'
 import { HEADER_RULES } from './header.ts'
 import { scopesOf } from './profiles/profiles.ts'
-import type { Rule } from './rule.ts'
-import type { IssuerSettings } from './settings.ts'
+import type { Named } from './rule.ts'
 import { checkSignature } from './signature.ts'
-import { trustedHeaders } from './trusted-headers.ts'
+import { type IssuerName, trustedHeaders } from './trusted-headers.ts'
 import { type Issuer, keyFor } from './verify.ts'
-
-type Named = Pick<Rule, 'name' | 'section'>
 
 const SIZE: Named = { name: 'size', section: 'README, Answers' }
 const FORM: Named = { name: 'form and JSON', section: 'RFC 7515, 7.1; RFC 7519, 4; BCP 225, 3.7 and 3.14' }
@@ -28,7 +25,6 @@ const CHOOSES_KEY = ['algorithm', 'kid']
 
 export interface Finding {
   readonly rule: string
-  /** Where it is written; `BCP 225` is RFC 8725 and its successor. */
   readonly section: string
   /** Not known: something that it needs does not hold. */
   readonly found: 'holds' | 'not known' | Denied
@@ -52,22 +48,22 @@ export async function inspect(
     readonly issuers: ReadonlyMap<string, Issuer>
     readonly clock: Clock
     issuerOf(claims: JsonObject): Issuer
-    issuerName(iss: string): string | undefined
-    insistOnAgent(identity: Identity): void
+    readonly issuerName: IssuerName
+    insistOnAgent(identity: Pick<Identity, 'agent' | 'requiresAgent'>): void
     prove(): Promise<Identity>
   },
 ): Promise<Inspection> {
   const findings: Finding[] = []
 
-  const sized = await look(SIZE, { token }, sized => {
-    checkSize(token)
-    return sized
+  const sized = await look(SIZE, token, text => {
+    checkSize(text)
+    return text
   })
-  const parts = await look(FORM, sized, ({ token }) => readCompact(token))
+  const parts = await look(FORM, sized, readCompact)
   const issuer = await look(ISSUER, parts, ({ claims }) => room.issuerOf(claims))
   const read = parts && issuer && { ...parts, ...issuer }
   for (const rule of HEADER_RULES)
-    await look(rule, read, ({ header, settings }) => rule.check(header, settings, 0))
+    await look(rule, read, ({ header, settings }) => rule.check(header, settings))
 
   const { alg, kid } = (read?.header ?? {}) as { alg: string; kid: string | undefined }
   const choosing = CHOOSES_KEY.every(name =>
@@ -79,13 +75,16 @@ export async function inspect(
   await look(SIGNATURE, key, key => checkSignature(token, key, alg))
 
   // Named whoever the issuer is: all have most of them in common.
-  const [any] = room.issuers.values()
+  const [first] = room.issuers.values()
   const now = room.clock() / 1000
-  for (const rule of claimRules((issuer ?? (any as Issuer)).settings))
+  for (const rule of claimRules((issuer ?? (first as Issuer)).settings))
     await look(rule, read, ({ claims, settings }) => rule.check(claims, settings, now))
-  const delegation = await look(DELEGATION, read, ({ claims, settings }) => readDelegation(claims, settings))
+  const identity = await look(DELEGATION, read, ({ claims, settings }) => ({
+    ...readDelegation(claims, settings),
+    issuer: settings.name,
+    requiresAgent: settings.require_agent,
+  }))
   await look(SCOPES, read, ({ claims, settings }) => scopesOf(claims, settings))
-  const identity = read && delegation && identityOf(delegation, read.settings)
   await look(TRUSTED_HEADERS, identity, identity => trustedHeaders(identity, room.issuerName))
   await look(AGENT, identity, room.insistOnAgent)
 
@@ -109,19 +108,6 @@ export async function inspect(
     } finally {
       findings.push({ rule: name, section, found })
     }
-  }
-}
-
-/** As much of an identity as the rules behind the delegation look at. */
-function identityOf(delegation: Delegation, { name, issuer, require_agent }: IssuerSettings): Identity {
-  return {
-    ...delegation,
-    issuer: name,
-    iss: issuer,
-    requiresAgent: require_agent,
-    scopes: [],
-    expiresAt: 0,
-    headers: [],
   }
 }
 

@@ -1,5 +1,5 @@
 import { parseLossless } from '../lossless.ts'
-import type { JsonObject } from '../types.ts'
+import { isObject, type JsonObject } from '../types.ts'
 
 const DEEPEST = 32
 /** The policy engine spells a number out, digit by digit. */
@@ -17,7 +17,7 @@ export function strictObject(text: string): JsonObject | undefined {
   } catch {
     return undefined
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+  if (!isObject(value)) return undefined
   const { ambiguous, exact } = read(text)
   if (ambiguous) return undefined
   return (exact ? value : parseLossless(text)) as JsonObject

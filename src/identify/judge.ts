@@ -4,17 +4,16 @@ import { claimRules } from './claims.ts'
 import { readDelegation } from './delegation.ts'
 import { clientOf, scopesOf, tokenIdOf } from './profiles/profiles.ts'
 import type { IssuerSettings } from './settings.ts'
-import { trustedHeaders } from './trusted-headers.ts'
+import { type IssuerName, trustedHeaders } from './trusted-headers.ts'
 
 /**
  * The identity that claims prove once it is certain that their issuer wrote them, which is not looked at
- * here: claims, delegation, trusted headers. A refusal says whose token it was. `now` in milliseconds;
- * `issuerName` gives the configured name of an issuer that is one of ours.
+ * here: claims, delegation, trusted headers. A refusal says whose token it was. `now` in milliseconds.
  */
 export function judge(
   claims: JsonObject,
   issuer: IssuerSettings,
-  { now, issuerName }: { now: number; issuerName: (iss: string) => string | undefined },
+  { now, issuerName }: { now: number; issuerName: IssuerName },
 ): Identity {
   try {
     for (const { check } of claimRules(issuer)) check(claims, issuer, now / 1000)
@@ -28,7 +27,7 @@ export function judge(
 
 function identityOf(claims: JsonObject, issuer: IssuerSettings): Omit<Identity, 'headers'> {
   return {
-    ...facts(claims, issuer),
+    ...originOf(claims, issuer),
     ...readDelegation(claims, issuer),
     iss: issuer.issuer,
     requiresAgent: issuer.require_agent,
@@ -39,7 +38,7 @@ function identityOf(claims: JsonObject, issuer: IssuerSettings): Omit<Identity, 
 
 /** As much as can be read of a token that is refused. */
 function partiesOf(claims: JsonObject, issuer: IssuerSettings): Parties {
-  const known = facts(claims, issuer)
+  const known = originOf(claims, issuer)
   try {
     // Whether a delegator must be there is what it may be refused for.
     const { claims: _, ...parties } = readDelegation(claims, { ...issuer, require_delegator: false })
@@ -49,7 +48,10 @@ function partiesOf(claims: JsonObject, issuer: IssuerSettings): Parties {
   }
 }
 
-function facts(claims: JsonObject, issuer: IssuerSettings): Pick<Parties, 'issuer' | 'clientId' | 'tokenId'> {
+function originOf(
+  claims: JsonObject,
+  issuer: IssuerSettings,
+): Pick<Parties, 'issuer' | 'clientId' | 'tokenId'> {
   const clientId = clientOf(claims, issuer)
   const tokenId = tokenIdOf(claims, issuer)
   return {

@@ -10,33 +10,32 @@ import type { IssuerSettings } from './settings.ts'
 const NAMESPACE = 'envoy.filters.http.jwt_authn'
 
 /**
- * The claims that Envoy's `jwt_authn` verified, from its dynamic metadata, which no client can write, and the
- * name that they stand under; undefined where there is neither a payload nor a Bearer token. Refuses payloads
- * of several issuers. A Bearer token that came along must say the same, and its form and header are checked;
- * of one that Envoy took away neither can be. Never the signature.
+ * The claims that Envoy's `jwt_authn` verified, from its dynamic metadata, which no client can write, and
+ * whose they are; undefined where there is neither a payload nor a Bearer token. Refuses several payloads,
+ * and one that names another issuer. A Bearer token that came along must say the same, and its form and
+ * header are checked; of one that Envoy took away neither can be. Never the signature.
  */
 export function verifiedPayload(
   request: HeldRequest,
   issuers: readonly IssuerSettings[],
-): { claims: JsonObject; name: string } | undefined {
-  const expected = issuers.filter(issuer => issuer.jwt_authn_payload !== undefined)
+): { claims: JsonObject; issuer: IssuerSettings } | undefined {
+  const expected = issuers.flatMap(issuer =>
+    issuer.jwt_authn_payload === undefined ? [] : [{ issuer, name: issuer.jwt_authn_payload }],
+  )
   if (expected.length === 0) throw new Denied('route_invalid', 'no issuer has jwt_authn_payload')
   const written = metadataOf(request)
-  const [issuer, ...others] = expected.filter(each => Object.hasOwn(written, nameOf(each)))
+  const [payload, ...others] = expected.filter(({ name }) => Object.hasOwn(written, name))
   const token = bearerAsEnvoyReads(request)
   if (others.length > 0) throw new Denied('token_unverified', 'payloads of several issuers')
-  if (!issuer) {
+  if (!payload) {
     if (token !== undefined) throw new Denied('token_unverified', 'no payload')
     return undefined
   }
-  const name = nameOf(issuer)
+  const { issuer, name } = payload
   const claims = claimsOf(written[name])
   if (token !== undefined) checkBearer(token, claims, issuer)
-  return { claims, name }
-}
-
-function nameOf({ jwt_authn_payload: name }: IssuerSettings): string {
-  return name as string
+  if (claims.iss !== issuer.issuer) throw new Denied('issuer_unknown')
+  return { claims, issuer }
 }
 
 function metadataOf({ attributes }: HeldRequest): JsonObject {

@@ -8,8 +8,8 @@ const MOST_SEEN_AGAIN = 8_000
 interface Entry {
   readonly identity: Identity
   readonly source: KeySource
-  /** The text of the key that verified it. */
-  readonly key: string
+  /** Of the key that verified it. */
+  readonly keyText: string
 }
 
 export interface TokenCache {
@@ -36,7 +36,7 @@ export function createTokenCache(clock: Clock): TokenCache {
       const now = clock()
       // Before its verification: the clock was set back, and `nbf` may be ahead again.
       const valid = now >= entry.verifiedAt && now < entry.identity.expiresAt * 1000
-      if (valid && entry.source.has(entry.key)) {
+      if (valid && entry.source.has(entry.keyText)) {
         if (once.delete(id)) put(again, MOST_SEEN_AGAIN, id, entry)
         return entry.identity
       }

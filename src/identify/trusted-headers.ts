@@ -3,15 +3,17 @@ import type { Field, Identity } from '../types.ts'
 
 const LONGEST = 512
 
+/** The configured name of an issuer that is one of ours. */
+export type IssuerName = (iss: string) => string | undefined
+
 /**
  * The trusted headers of an identity. Every byte outside visible ASCII, and `%` and `,`, is percent-encoded,
- * so that two subjects never give one header; a header over 512 bytes is refused. `issuerName` gives the
- * configured name of an issuer that is one of ours; any other must be a URI (RFC 7519, section 2: it has a
- * colon), so that none can pass for a configured name.
+ * so that two subjects never give one header; a header over 512 bytes is refused. An issuer that is none of
+ * ours must be a URI (RFC 7519, section 2: it has a colon), so that none can pass for a configured name.
  */
 export function trustedHeaders(
-  { issuer, delegator, agent, priorActors }: Omit<Identity, 'headers'>,
-  issuerName: (iss: string) => string | undefined,
+  { issuer, delegator, agent, priorActors }: Pick<Identity, 'issuer' | 'delegator' | 'agent' | 'priorActors'>,
+  issuerName: IssuerName,
 ): Field[] {
   const headers: Field[] = []
   if (delegator !== undefined)

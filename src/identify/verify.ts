@@ -7,6 +7,7 @@ import type { KeySource } from './key-source.ts'
 import { chooseKey, type VerificationKey } from './keys.ts'
 import type { IssuerSettings } from './settings.ts'
 import { checkSignature } from './signature.ts'
+import type { IssuerName } from './trusted-headers.ts'
 import type { Turns } from './turns.ts'
 
 export interface Issuer {
@@ -26,19 +27,19 @@ export async function verify(
     deadline: Deadline
     turns: Turns
     unknownKey: () => void
-    issuerName: (iss: string) => string | undefined
+    issuerName: IssuerName
   },
-): Promise<{ identity: Identity; key: string }> {
+): Promise<{ identity: Identity; keyText: string }> {
   const { alg, kid } = checkHeader(header, settings)
   const key = await keyFor(source, alg, kid, deps)
-  const signature = deps.turns.take(() => checkSignature(token, key, alg), deps.deadline.signal())
-  await until(signature, deps.deadline).catch((thrown: unknown) => {
+  const checking = deps.turns.take(() => checkSignature(token, key, alg), deps.deadline.signal())
+  await until(checking, deps.deadline).catch((thrown: unknown) => {
     // The key may have been replaced under its kid: not waited for, since most such tokens are forged.
     if (asDenied(thrown).reason === 'signature_invalid') void source.refetch()
     throw thrown
   })
   const identity = judge(claims, settings, { now: deps.clock(), issuerName: deps.issuerName })
-  return { identity, key: key.text }
+  return { identity, keyText: key.text }
 }
 
 /** A key that is not known may be new: one fetch, where one is allowed, is waited for until the deadline. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { loadSync, type ServiceDefinition } from '@grpc/proto-loader'
-import type { HeldRequest } from '../types.ts'
+import { type HeldRequest, isObject } from '../types.ts'
 import { Unusable } from '../unusable.ts'
 import { AUTHORIZATION } from './ext-authz.ts'
 import { checkRequest, decodeCheckRequest } from './wire/check-request.ts'
@@ -106,9 +106,8 @@ function within(value: unknown, from: bigint, below: bigint): boolean {
 }
 
 function object(value: unknown, place: string): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new Unusable(`${place}: must be an object`)
-  return value as Record<string, unknown>
+  if (!isObject(value)) throw new Unusable(`${place}: must be an object`)
+  return value
 }
 
 function isTimestamp(fields: Fields): boolean {

@@ -1,4 +1,17 @@
-import type { Actor, HeldRequest, JsonObject, Parties, Reply, RouteSettings, Trail } from '../types.ts'
+import {
+  type Actor,
+  type ActorSource,
+  type Decision,
+  type HeldRequest,
+  isObject,
+  type JsonObject,
+  type Parties,
+  type Reply,
+  type RouteSettings,
+  type Trail,
+} from '../types.ts'
+
+const LONGEST = 2048
 
 /** What is kept of one check. Every field is named here; nothing is written "minus the secrets". */
 export interface AuditRecord {
@@ -7,7 +20,7 @@ export interface AuditRecord {
   request_id?: string
   time: string
   mode: RouteSettings['mode']
-  outcome: 'allow' | 'deny'
+  outcome: Decision['outcome']
   enforced: boolean
   reason: string
   note?: string
@@ -16,7 +29,7 @@ export interface AuditRecord {
   delegator?: string
   agent?: string
   agent_iss?: string
-  actor_source?: Parties['actorSource']
+  actor_source?: ActorSource
   prior_actors?: readonly Actor[]
   client_id?: string
   token_id?: string
@@ -58,8 +71,6 @@ export function auditRecord(trail: Trail, reply: Reply, finishedAt: number): Aud
     durations_us: { ...trail.durations, total: Math.round((finishedAt - trail.startedAt) * 1000) },
   }
 }
-
-const LONGEST = 2048
 
 /** A hostile request must not choose how much of the log it fills. */
 function shorten(text: string): string {
@@ -114,9 +125,7 @@ function sourceOf({ attributes }: HeldRequest): AuditRecord['source'] {
 }
 
 function object(value: unknown): JsonObject | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as JsonObject)
-    : undefined
+  return isObject(value) ? value : undefined
 }
 
 function rfc3339(milliseconds: number): string {

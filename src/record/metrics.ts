@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { DecideEvents } from '../decide/decide.ts'
 import type { IdentifyEvents } from '../identify/identify.ts'
 import type { Stage, Trail } from '../types.ts'
 
@@ -6,7 +7,7 @@ import type { Stage, Trail } from '../types.ts'
  * Everything that is counted. Label values come from closed sets: reasons, stages, and names from the
  * configuration.
  */
-export interface Metrics extends Pick<IdentifyEvents, 'keysFetched' | 'keysLoaded' | 'keysIgnored'> {
+export interface Metrics extends IdentifyEvents, DecideEvents {
   answered(trail: Trail, finishedAt: number): void
   pendingLogBytes(read: () => number): void
   logFailed(): void
@@ -16,11 +17,6 @@ export interface Metrics extends Pick<IdentifyEvents, 'keysFetched' | 'keysLoade
    * ever.
    */
   issuerRemoved(issuer: string): void
-  unknownKey(issuer: string): void
-  tokenCache(result: 'hit' | 'miss'): void
-  policyLoaded(at: number): void
-  policyFailed(): void
-  instanceReplaced(): void
   configurationLoaded(outcome: 'ok' | 'error'): void
   /** The Prometheus text format, and its content type. */
   page(): Promise<{ contentType: string; text: string }>

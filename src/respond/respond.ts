@@ -32,7 +32,7 @@ const NOTHING_FROM_POLICY: FromPolicy = {
 function allow(trail: Trail, policy: FromPolicy): AllowReply {
   const trusted: Field[] = [...(trail.identity?.headers ?? []), [DECISION_ID, trail.decisionId]]
   const removed = new Set([...untrusted(trail, trusted), ...policy.requestHeadersToRemove])
-  if (isToBeRemoved(trail) && !policy.headers.some(([name]) => name === 'authorization'))
+  if (removesBearer(trail) && !policy.headers.some(([name]) => name === 'authorization'))
     removed.add('authorization')
   return {
     kind: 'allow',
@@ -42,12 +42,12 @@ function allow(trail: Trail, policy: FromPolicy): AllowReply {
     responseHeaders: policy.responseHeaders,
     queryToSet: policy.queryToSet,
     queryToRemove: policy.queryToRemove,
-    metadata: metadata(trail, policy.metadata),
+    metadata: dynamicMetadata(trail, policy.metadata),
   }
 }
 
-/** The verified Bearer header; another scheme stays, with a token that Envoy found elsewhere. */
-function isToBeRemoved({ request, identity, route }: Trail): boolean {
+/** One that was verified: another scheme stays, with a token that Envoy found elsewhere. */
+function removesBearer({ request, identity, route }: Trail): boolean {
   const isBearer = /^bearer\s/i.test(request?.header('authorization')[0] ?? '')
   return identity !== undefined && isBearer && route.mode === 'enforce' && route.authorization === 'remove'
 }
@@ -64,7 +64,8 @@ function untrusted(trail: Trail, set: readonly Field[]): string[] {
   return [...TRUSTED_HEADERS.filter(name => !names.has(name)), ...twins]
 }
 
-function deny(trail: Trail, { reason, status, headers, body, challengeScope, ...rest }: Deny): DenyReply {
+function deny(trail: Trail, decision: Deny): DenyReply {
+  const { reason, status, headers, body, challengeScope, metadata } = decision
   const named = new Set(headers.map(([name]) => name))
   const defaults: Field[] = statusHeaders(reason, status, challengeScope)
   if (body === undefined) defaults.push(['content-type', 'application/json'])
@@ -73,12 +74,12 @@ function deny(trail: Trail, { reason, status, headers, body, challengeScope, ...
     status,
     headers: [[DECISION_ID, trail.decisionId], ...defaults.filter(([name]) => !named.has(name)), ...headers],
     body: mayHaveBody(trail.request?.method, status) ? (body ?? standardBody(reason, trail.decisionId)) : '',
-    metadata: metadata(trail, rest.metadata),
+    metadata: dynamicMetadata(trail, metadata),
   }
 }
 
 /** What Envoy's access log may show. Policy's keys come first, so that none can stand in for ours. */
-function metadata({ decisionId, identity, decision }: Trail, policy: JsonObject): JsonObject {
+function dynamicMetadata({ decisionId, identity, decision }: Trail, policy: JsonObject): JsonObject {
   return {
     ...policy,
     decision_id: decisionId,

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Denied } from '../../src/denied.ts'
+import { asDenied, type Reason } from '../../src/denied.ts'
 import type { HeldRequest } from '../../src/types.ts'
 import { claims, type Key, newKey, ROUTE, startRoom } from '../unit/identify/issuer.ts'
 import { heldRequest } from '../unit/trail.ts'
@@ -28,43 +28,71 @@ const fresh = (changes = {}) => claims({ jti: `token-${serial++}`, ...changes })
 const part = (text: string) => Buffer.from(text).toString('base64url')
 const good = await key.sign(fresh())
 
-/** Each makes another token at every call, but for the one that is known. */
-const KINDS: Record<string, () => string | Promise<string>> = {
-  'good, never seen': () => key.sign(fresh()),
-  'good, known': () => good,
-  'no token at all': () => `garbage-${serial++}`,
-  '1 MiB of text': () => `${serial++}${'a'.repeat(1024 * 1024)}`,
-  '16 KiB of dots': () => `${serial++}${'.'.repeat(16_000)}`,
-  '16 KiB of nested JSON': () => `${part('{"a":'.repeat(2_000))}.${part(`${serial++}`)}.AAAA`,
-  '11 KiB of claims, one of them twice': () =>
-    `${part('{"alg":"RS256"}')}.${part(`{${Array.from({ length: 900 }, (_, i) => `"c${serial++}":${i}`)},"a":1,"a":1}`)}.AAAA`,
-  'unknown issuer': () => stranger.sign(fresh({ iss: 'https://mallory.example.com' })),
-  'algorithm none': async () =>
-    `${part('{"alg":"none","typ":"at+jwt"}')}.${(await stranger.sign(fresh())).split('.')[1]}.AAAA`,
-  'keys in the header': () => stranger.sign(fresh(), { kid: 'k2', jku: 'https://mallory.example.com/keys' }),
-  'unknown kid': () => stranger.sign(fresh(), { kid: `k${serial++}` }),
-  'forged signature': () => stranger.sign(fresh()),
-  'expired long ago': () => key.sign(fresh({ exp: 1, iat: 0 })),
-  'another audience': () => key.sign(fresh({ aud: 'https://elsewhere.example.com' })),
+const REFERENCE = 'good, never seen'
+
+interface Kind {
+  /** Another token at every call, but for the one that is known. */
+  readonly make: () => string | Promise<string>
+  /** What it must come to: otherwise something else is measured. */
+  readonly refused?: Reason
+}
+
+const CLAIMS = Array.from({ length: 900 }, (_, i) => `"c${i}":${i}`).join()
+
+const KINDS: { readonly [kind: string]: Kind } = {
+  [REFERENCE]: { make: () => key.sign(fresh()) },
+  'good, known': { make: () => good },
+  'no token at all': { make: () => `garbage-${serial++}`, refused: 'token_malformed' },
+  '1 MiB of text': { make: () => `${serial++}${'a'.repeat(1024 * 1024)}`, refused: 'token_too_large' },
+  '16 KiB of dots': { make: () => `${serial++}${'.'.repeat(16_000)}`, refused: 'token_malformed' },
+  '16 KiB of nested JSON': {
+    make: () => `${part('{"a":'.repeat(2_000))}.${part(`${serial++}`)}.AAAA`,
+    refused: 'token_malformed',
+  },
+  '13 KiB of claims, one of them twice': {
+    make: () => `${part('{"alg":"RS256"}')}.${part(`{"jti":"${serial++}",${CLAIMS},"a":1,"a":1}`)}.AAAA`,
+    refused: 'token_malformed',
+  },
+  'unknown issuer': {
+    make: () => stranger.sign(fresh({ iss: 'https://mallory.example.com' })),
+    refused: 'issuer_unknown',
+  },
+  'algorithm none': {
+    make: async () =>
+      `${part('{"alg":"none","typ":"at+jwt"}')}.${(await stranger.sign(fresh())).split('.')[1]}.AAAA`,
+    refused: 'token_algorithm',
+  },
+  'keys in the header': {
+    make: () => stranger.sign(fresh(), { kid: 'k2', jku: 'https://mallory.example.com/keys' }),
+    refused: 'key_unknown',
+  },
+  'unknown kid': { make: () => stranger.sign(fresh(), { kid: `k${serial++}` }), refused: 'key_unknown' },
+  'forged signature': { make: () => stranger.sign(fresh()), refused: 'signature_invalid' },
+  'expired long ago': { make: () => key.sign(fresh({ exp: 1, iat: 0 })), refused: 'token_expired' },
+  'another audience': {
+    make: () => key.sign(fresh({ aud: 'https://elsewhere.example.com' })),
+    refused: 'audience_mismatch',
+  },
 }
 
 const measured = new Map(Object.keys(KINDS).map(kind => [kind, [] as number[]]))
 console.log(`${ROUNDS} rounds of ${CALLS} tokens of each of ${measured.size} kinds …`)
-await ask(bearing(good))
+await reasonFor(bearing(good))
 for (let round = 0; round < ROUNDS; round++)
-  for (const [kind, make] of Object.entries(KINDS)) {
+  for (const [kind, { make, refused }] of Object.entries(KINDS)) {
     const requests = (await Promise.all(Array.from({ length: CALLS }, make))).map(bearing)
     const before = process.cpuUsage()
-    for (const request of requests) await ask(request)
+    const reasons = new Set<Reason | undefined>()
+    for (const request of requests) reasons.add(await reasonFor(request))
     const { user, system } = process.cpuUsage(before)
+    if (reasons.size > 1 || !reasons.has(refused)) throw new Error(`${kind}: ${[...reasons]}`)
     if (round > 0) measured.get(kind)?.push((user + system) / CALLS)
     time.now += 1
   }
 room.close()
 rmSync(folder, { recursive: true })
 
-const [reference] = measured.keys() as Iterable<string>
-const full = median(measured.get(reference as string) as number[])
+const full = median(measured.get(REFERENCE) as number[])
 const rows = [...measured].map(([kind, micros]) => ({
   kind,
   micros: median(micros),
@@ -87,12 +115,14 @@ function bearing(token: string): HeldRequest {
   return heldRequest({ headers: { authorization: [value] } })
 }
 
-async function ask(request: HeldRequest): Promise<void> {
+/** Why it is refused; undefined where it is not. */
+async function reasonFor(request: HeldRequest): Promise<Reason | undefined> {
   const deadline = { at: Number.POSITIVE_INFINITY, signal: () => new AbortController().signal }
   try {
     await room.identify(request, ROUTE, deadline)
+    return undefined
   } catch (thrown) {
-    if (!(thrown instanceof Denied)) throw thrown
+    return asDenied(thrown).reason
   }
 }
 

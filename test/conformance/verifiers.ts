@@ -20,7 +20,7 @@ const LOOSEST = settings({ algorithms: issuerSettings.shape.algorithms.unwrap().
 export async function refusalOf(token: string, keys: object): Promise<Reason | undefined> {
   try {
     const header = headerOf(token)
-    for (const { check } of RULES) check(header, LOOSEST, 0)
+    for (const { check } of RULES) check(header, LOOSEST)
     const { alg, kid } = header as { alg: string; kid: string | undefined }
     const key = chooseKey(readKeySet(keys), alg, kid)
     if (!key) return 'key_unknown'

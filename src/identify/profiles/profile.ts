@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../types.ts'
-import type { Rule } from '../rule.ts'
+import type { ClaimRule } from '../rule.ts'
 
 /** How one kind of issuer writes what all tokens say. What it does not name here is alike for all. */
 export interface Profile {
@@ -19,5 +19,5 @@ export interface Profile {
    */
   readonly isClientsOwn: (claims: JsonObject) => boolean
   /** What its access tokens must satisfy beside the rules for all. */
-  readonly rules: readonly Rule[]
+  readonly rules: readonly ClaimRule[]
 }

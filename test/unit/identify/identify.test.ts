@@ -2,26 +2,13 @@ import { createHmac } from 'node:crypto'
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Denied } from '../../../src/denied.ts'
 import { insistOnAgent } from '../../../src/identify/identify.ts'
 import type { Identity } from '../../../src/types.ts'
 import { Unusable } from '../../../src/unusable.ts'
 import { heldRequest, identity as someone } from '../trail.ts'
-import {
-  claims,
-  ISSUER,
-  json,
-  type Key,
-  NOW,
-  newKey,
-  patient,
-  ROUTE,
-  startRoom,
-  startServer,
-  until,
-} from './issuer.ts'
+import { AGENT, claims, ISSUER, type Key, NOW, newKey, patient, ROUTE, startRoom, until } from './issuer.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'identify-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -48,7 +35,7 @@ const rooms: { close(): void }[] = []
 afterAll(() => {
   for (const room of rooms) room.close()
 })
-async function started(...args: Parameters<typeof startRoom>) {
+function started(...args: Parameters<typeof startRoom>) {
   const made = startRoom(...args)
   rooms.push(made.room)
   made.room.start()
@@ -59,7 +46,7 @@ const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('ba
 
 describe('a verified token', () => {
   it('says who acts for whom, and nothing of itself', async () => {
-    const { identify } = await started([{ jwks_file: file }])
+    const { identify } = started([{ jwks_file: file }])
     const act = { sub: 'mail-summary', act: { sub: 'planner', iss: 'https://other.example.com' } }
     const token = await key.sign(claims({ act }))
     const identity = await identify(token)
@@ -97,12 +84,12 @@ describe('a verified token', () => {
       ['a', 'b c'],
     ],
   ])('with scope %j has the scopes %j', async (scope, scopes) => {
-    const { identify } = await started([{ jwks_file: file }])
+    const { identify } = started([{ jwks_file: file }])
     expect((await identify(await key.sign(claims({ scope })))).scopes).toEqual(scopes)
   })
 
   it.each([1, null, {}, [1], [['a']]])('is refused with scope %j', async scope => {
-    const { identify } = await started([{ jwks_file: file }])
+    const { identify } = started([{ jwks_file: file }])
     await expect(identify(await key.sign(claims({ scope })))).rejects.toThrow('claim_invalid')
   })
 
@@ -110,31 +97,29 @@ describe('a verified token', () => {
     'may be signed with %s',
     async alg => {
       const signer = await newKey('k', alg)
-      const { identify } = await started([{ jwks_file: write(jwks(signer)), algorithms: [alg] }])
-      expect(await identify(await signer.sign(claims()))).toMatchObject({ agent: { sub: 'mail-summary' } })
+      const { identify } = started([{ jwks_file: write(jwks(signer)), algorithms: [alg] }])
+      expect(await identify(await signer.sign(claims()))).toMatchObject(AGENT)
     },
   )
 
   it('needs no kid where one key fits', async () => {
-    const { identify } = await started([{ jwks_file: file }])
+    const { identify } = started([{ jwks_file: file }])
     const without = await newKey(undefined)
-    expect(await identify(await key.sign(claims(), { kid: undefined }))).toMatchObject({
-      agent: { sub: 'mail-summary' },
-    })
+    expect(await identify(await key.sign(claims(), { kid: undefined }))).toMatchObject(AGENT)
     await expect(identify(await without.sign(claims()))).rejects.toThrow('signature_invalid')
   })
 })
 
 describe('a request', () => {
   it('needs a token, unless the route does without', async () => {
-    const { room } = await started([{ jwks_file: file }])
+    const { room } = started([{ jwks_file: file }])
     const none = heldRequest({ headers: { authorization: ['Basic YTpi'] } })
     expect(() => room.identify(none, ROUTE, patient)).toThrow('token_missing')
     expect(room.identify(none, { ...ROUTE, identity: 'optional' }, patient)).toBeUndefined()
   })
 
   it('is refused with a bad token where it needs none', async () => {
-    const { raw } = await started([{ jwks_file: file }])
+    const { raw } = started([{ jwks_file: file }])
     await expect(raw('garbage', { route: { ...ROUTE, identity: 'optional' } })).rejects.toThrow(
       'token_malformed',
     )
@@ -154,7 +139,7 @@ describe('a request', () => {
 
 describe('a token that was verified before', () => {
   it('is known at once, without a promise', async () => {
-    const { raw, seen } = await started([{ jwks_file: file }])
+    const { raw, seen } = started([{ jwks_file: file }])
     const token = await key.sign(claims())
     const first = raw(token)
     expect(first).toBeInstanceOf(Promise)
@@ -164,21 +149,21 @@ describe('a token that was verified before', () => {
   })
 
   it('is never known past its exp, and refused when the skew is over too', async () => {
-    const { raw, identify, time } = await started([{ jwks_file: file }])
+    const { raw, identify, time } = started([{ jwks_file: file }])
     const token = await key.sign(claims())
     await identify(token)
     time.now = (NOW + 300) * 1000
     for (let i = 0; i < 2; i++) {
       const again = raw(token)
       expect(again).toBeInstanceOf(Promise)
-      expect(await again).toMatchObject({ agent: { sub: 'mail-summary' } })
+      expect(await again).toMatchObject(AGENT)
     }
     time.now = (NOW + 330) * 1000
     await expect(identify(token)).rejects.toThrow('token_expired')
   })
 
   it('is not kept where it was refused', async () => {
-    const { raw } = await started([{ jwks_file: file }])
+    const { raw } = started([{ jwks_file: file }])
     const token = await stranger.sign(claims())
     for (let i = 0; i < 2; i++) await expect(raw(token)).rejects.toThrow('signature_invalid')
   })
@@ -189,7 +174,7 @@ describe('a flood of tokens that were never seen', () => {
     `${part({ alg: 'ES256', typ: 'at+jwt', kid: 'k1' })}.${part(claims({ jti: `${number}` }))}.${'A'.repeat(86)}`
 
   it('does not keep known ones from being known at once', async () => {
-    const { raw } = await started([{ jwks_file: file }])
+    const { raw } = started([{ jwks_file: file }])
     const token = await key.sign(claims())
     const identity = await raw(token)
     const flood = Array.from({ length: 3_000 }, (_, i) => raw(forged(i)) as Promise<unknown>)
@@ -203,7 +188,7 @@ describe('a flood of tokens that were never seen', () => {
   })
 
   it('keeps a good one waiting, and no longer than its deadline', async () => {
-    const { raw } = await started([{ jwks_file: file }])
+    const { raw } = started([{ jwks_file: file }])
     const [patientToken, hurriedToken] = await Promise.all(
       ['patient', 'hurried'].map(jti => key.sign(claims({ jti }))),
     )
@@ -214,7 +199,7 @@ describe('a flood of tokens that were never seen', () => {
     const leaves = expect(raw(hurriedToken as string, { deadline })).rejects.toThrow('deadline')
     late.abort(new Denied('deadline'))
     await leaves
-    expect(await waits).toMatchObject({ agent: { sub: 'mail-summary' } })
+    expect(await waits).toMatchObject(AGENT)
     await flood
   })
 })
@@ -233,14 +218,14 @@ describe('a token that is not right', () => {
     ['a subject too long for a header', { sub: 'é'.repeat(100) }, 'header_too_large'],
     ['the name of an issuer as the agent’s issuer', { act: { sub: 'a', iss: 'corp' } }, 'actor_invalid'],
   ])('is refused with %s', async (_, changes, reason) => {
-    const { identify } = await started([{ jwks_file: file }])
+    const { identify } = started([{ jwks_file: file }])
     await expect(identify(await key.sign(claims(changes)))).rejects.toThrow(reason)
   })
 
   it('of one issuer is refused with the key of another, whatever its kid', async () => {
     const OTHER = 'https://other.example.com'
     const other = await newKey('k2')
-    const { identify } = await started([
+    const { identify } = started([
       { jwks_file: file },
       { name: 'other', issuer: OTHER, jwks_file: write(jwks(other)) },
     ])
@@ -253,7 +238,7 @@ describe('a token that is not right', () => {
   })
 
   it('is refused where the public key was taken for a shared secret', async () => {
-    const { identify } = await started([{ jwks_file: file }])
+    const { identify } = started([{ jwks_file: file }])
     const { n } = rsa.jwk as { n: string }
     for (const secret of [JSON.stringify(rsa.jwk), n, Buffer.from(n, 'base64url')]) {
       const signed = `${part({ alg: 'HS256', typ: 'at+jwt', kid: 'r1' })}.${part(claims())}`
@@ -262,37 +247,8 @@ describe('a token that is not right', () => {
     }
   })
 
-  it.each([
-    ['zeros', Buffer.alloc(64)],
-    ['nothing but a byte', Buffer.alloc(1)],
-    ['DER', Buffer.from('3006020101020101', 'hex')],
-    [
-      'the order of the curve',
-      Buffer.from(`${'ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551'.repeat(2)}`, 'hex'),
-    ],
-    ['a byte too many', Buffer.alloc(65, 1)],
-  ])('is refused with a signature of %s', async (_, signature) => {
-    const { identify } = await started([{ jwks_file: file }])
-    const signed = `${part({ alg: 'ES256', typ: 'at+jwt', kid: 'k1' })}.${part(claims())}`
-    await expect(identify(`${signed}.${signature.toString('base64url')}`)).rejects.toThrow(
-      'signature_invalid',
-    )
-  })
-
-  it('makes nobody ask for the keys that its header offers', async () => {
-    const trap = await startServer(json({ keys: [stranger.jwk] }))
-    const { identify } = await started([{ jwks_file: file }])
-    const offered = { jwk: stranger.jwk, jku: `${trap.url}/keys`, x5u: `${trap.url}/cert` }
-    await expect(identify(await stranger.sign(claims(), offered))).rejects.toThrow('signature_invalid')
-    await expect(identify(await stranger.sign(claims(), { ...offered, kid: 'k9' }))).rejects.toThrow(
-      'key_unknown',
-    )
-    expect(trap.asked).toEqual([])
-    await trap.close()
-  })
-
   it('says the reason and constant words, never what was in it', async () => {
-    const { identify } = await started([{ jwks_file: file }])
+    const { identify } = started([{ jwks_file: file }])
     const marked = [
       { sub: 'mallory-1'.repeat(100) },
       { iss: 'mallory-1' },
@@ -308,92 +264,6 @@ describe('a token that is not right', () => {
       const { reason, detail, message } = refused as Denied
       expect([reason, detail, message].join()).not.toContain('mallory')
     }
-  })
-})
-
-describe('a token that was tampered with', () => {
-  it('is never an identity unless it is the good one to the byte', async () => {
-    const { identify } = await started([{ jwks_file: file }])
-    const good = [await key.sign(claims()), await rsa.sign(claims())]
-    const edit = fc.record({
-      kind: fc.constantFrom('replace', 'insert', 'remove', 'duplicate', 'swap'),
-      at: fc.nat(10_000),
-      to: fc.string({ unit: 'binary', minLength: 1, maxLength: 2 }),
-      base64: fc.constantFrom(...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.='),
-      plain: fc.boolean(),
-    })
-    await fc.assert(
-      fc.asyncProperty(fc.nat(1), fc.array(edit, { minLength: 1, maxLength: 3 }), async (which, edits) => {
-        const token = good[which] as string
-        let changed = token
-        for (const { kind, at, to, base64, plain } of edits) {
-          const place = at % (changed.length + 1)
-          const [before, after] = [changed.slice(0, place), changed.slice(place)]
-          const text = plain ? base64 : to
-          if (kind === 'replace') changed = before + text + after.slice(1)
-          else if (kind === 'insert') changed = before + text + after
-          else if (kind === 'remove') changed = before + after.slice(1 + (at % 3))
-          else if (kind === 'duplicate') changed = before + after.slice(0, 5) + after
-          else changed = before + after.slice(1, 2) + after.slice(0, 1) + after.slice(2)
-        }
-        // What surrounds a token in its header is not the token.
-        if (changed.trimStart() === token) return
-        await expect(Promise.resolve().then(() => identify(changed))).rejects.toHaveProperty('name', 'Denied')
-      }),
-      { numRuns: 1_000 },
-    )
-  })
-
-  it('is never an identity with the signature of another', async () => {
-    const { identify } = await started([{ jwks_file: file }])
-    const token = await key.sign(claims())
-    const [header, , signature] = token.split('.') as [string, string, string]
-    const value = fc.oneof(fc.jsonValue({ maxDepth: 3 }), fc.constant(undefined))
-    await fc.assert(
-      fc.asyncProperty(
-        fc.constantFrom(
-          'iss',
-          'sub',
-          'aud',
-          'exp',
-          'iat',
-          'nbf',
-          'act',
-          'scope',
-          'client_id',
-          'jti',
-          'cnf',
-          'more',
-        ),
-        value,
-        async (name, changed) => {
-          const altered = `${header}.${part({ ...claims(), [name]: changed })}.${signature}`
-          if (altered === token) return
-          await expect(identify(altered)).rejects.toHaveProperty('name', 'Denied')
-        },
-      ),
-      { numRuns: 300 },
-    )
-  })
-
-  it('is the same where a trusted issuer signs what it likes: every identity has a delegator, an agent and its audience', async () => {
-    const { identify } = await started([{ jwks_file: file }])
-    const value = fc.oneof(fc.jsonValue({ maxDepth: 3 }), fc.constant(undefined), fc.string())
-    await fc.assert(
-      fc.asyncProperty(
-        fc.record({ sub: value, act: value, scope: value, aud: value, more: value }, { requiredKeys: [] }),
-        async changes => {
-          const identity = await identify(await key.sign(claims(changes))).catch((error: unknown) => {
-            expect(error).toHaveProperty('name', 'Denied')
-          })
-          if (!identity) return
-          expect(identity.delegator).toBeTypeOf('string')
-          if ('aud' in changes) expect([changes.aud].flat()).toContain('https://api.example.com')
-          for (const [, text] of identity.headers) expect(text).toMatch(/^[\x21-\x7e]{1,512}$/)
-        },
-      ),
-      { numRuns: 200 },
-    )
   })
 })
 
@@ -415,7 +285,7 @@ describe('a file of keys', () => {
 
   it('is read again when it is replaced: what the old key verified is forgotten', async () => {
     const place = write(jwks(key))
-    const { identify, raw, seen } = await started([{ jwks_file: place }])
+    const { identify, raw, seen } = started([{ jwks_file: place }])
     const token = await key.sign(claims())
     await identify(token)
     expect(raw(token)).not.toBeInstanceOf(Promise)
@@ -423,15 +293,15 @@ describe('a file of keys', () => {
     write(jwks(next), place)
     await until('the new file to be read', () => seen.events.filter(e => e === 'loaded corp 1').length > 1)
     await expect(identify(token)).rejects.toThrow('key_unknown')
-    expect(await identify(await next.sign(claims()))).toMatchObject({ agent: { sub: 'mail-summary' } })
+    expect(await identify(await next.sign(claims()))).toMatchObject(AGENT)
   })
 
   it('leaves the keys before when it is replaced by a broken one, with one warning', async () => {
     const place = write(jwks(key))
-    const { identify, seen, room } = await started([{ jwks_file: place }])
+    const { identify, seen, room } = started([{ jwks_file: place }])
     write('broken', place)
-    await until('the broken file to be read', () => seen.events.includes('fetched corp error'))
-    expect(await identify(await key.sign(claims()))).toMatchObject({ agent: { sub: 'mail-summary' } })
+    await until('the broken file to be read', () => seen.events.includes('fetched corp malformed'))
+    expect(await identify(await key.sign(claims()))).toMatchObject(AGENT)
     expect(seen.logged.filter(({ level }) => level === 'warn')).toHaveLength(1)
     expect(room.status()).toMatchObject([{ issuer: 'corp', keys: 1 }])
     expect(room.status()[0]?.error).not.toBeNull()
@@ -443,8 +313,8 @@ describe('a file of keys', () => {
 
 describe('a lifetime over 15 minutes', () => {
   it('is allowed, and warned of at the start', async () => {
-    const { seen } = await started([{ jwks_file: file, max_lifetime: '1h' }])
+    const { seen } = started([{ jwks_file: file, max_lifetime: '1h' }])
     expect(seen.logged).toMatchObject([{ level: 'warn', fields: { issuer: 'corp' } }])
-    expect((await started([{ jwks_file: file }])).seen.logged).toEqual([])
+    expect(started([{ jwks_file: file }]).seen.logged).toEqual([])
   })
 })

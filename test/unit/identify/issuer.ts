@@ -14,6 +14,8 @@ import { heldRequest } from '../trail.ts'
 /** Seconds since the epoch at which these tests begin. */
 export const NOW = 1_790_000_000
 export const ISSUER = 'https://idp.example.com'
+/** Who acts by the claims of a good token. */
+export const AGENT = { agent: { sub: 'mail-summary' } }
 
 export const ROUTE: RouteSettings = {
   mode: 'enforce',
@@ -147,7 +149,7 @@ export function startRoom(
     events: {
       keysFetched(issuer, outcome) {
         metrics?.keysFetched(issuer, outcome)
-        seen.events.push(`fetched ${issuer} ${outcome === 'ok' ? 'ok' : 'error'}`)
+        seen.events.push(`fetched ${issuer} ${outcome}`)
       },
       keysLoaded(issuer, count, at) {
         metrics?.keysLoaded(issuer, count, at)

@@ -40,7 +40,7 @@ beforeAll(async () => {
 describe('the payload that Envoy verified', () => {
   it('is taken where its name is that of an issuer', () => {
     expect(verifiedPayload(request({ corp: claims(), other: { a: 1 } }), [corp, partner])).toEqual({
-      name: 'corp',
+      issuer: corp,
       claims: claims(),
     })
   })

@@ -2,10 +2,8 @@ import { generateKeyPairSync } from 'node:crypto'
 import { createServer } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { claims, json, type Key, NOW, newKey, type Server, startServer } from './issuer.ts'
+import { AGENT, claims, json, type Key, NOW, newKey, type Server, startServer } from './issuer.ts'
 import { keyRooms, refresh } from './key-room.ts'
-
-const AGENT = { agent: { sub: 'mail-summary' } }
 
 let key: Key
 let next: Key
@@ -274,26 +272,23 @@ describe('discovery', () => {
     expect(server.asked[0]).toBe(`/realms/a${PLACE}`)
   })
 
-  it.each([
-    ['another issuer', 'wrong_issuer', { issuer: 'https://mallory.example.com' }],
-    ['the issuer with a slash more', 'wrong_issuer', { slash: true }],
-    ['the issuer in capitals', 'wrong_issuer', { capitals: true }],
-    ['a list with the issuer', 'wrong_issuer', { list: true }],
-    ['no issuer', 'wrong_issuer', { issuer: undefined }],
-    ['keys over plain HTTP from elsewhere', 'malformed', { jwks_uri: 'http://192.0.2.1/keys' }],
-    ['keys with a password', 'malformed', { jwks_uri: 'https://user:s3cret@idp.example.com/keys' }],
-    ['keys in a file', 'malformed', { jwks_uri: 'file:///etc/passwd' }],
-    ['keys in itself', 'malformed', { jwks_uri: 'data:application/json,{"keys":[]}' }],
-    ['keys at no URL', 'malformed', { jwks_uri: 'keys' }],
-    ['no keys', 'malformed', { jwks_uri: undefined }],
-    ['a list of keys', 'malformed', { jwks_uri: ['x'] }],
+  type Lie = [what: string, outcome: string, changes: (url: string) => object]
+
+  it.each<Lie>([
+    ['another issuer', 'wrong_issuer', () => ({ issuer: 'https://mallory.example.com' })],
+    ['the issuer with a slash more', 'wrong_issuer', url => ({ issuer: `${url}/` })],
+    ['the issuer in capitals', 'wrong_issuer', url => ({ issuer: url.toUpperCase() })],
+    ['a list with the issuer', 'wrong_issuer', url => ({ issuer: [url] })],
+    ['no issuer', 'wrong_issuer', () => ({ issuer: undefined })],
+    ['keys over plain HTTP from elsewhere', 'malformed', () => ({ jwks_uri: 'http://192.0.2.1/keys' })],
+    ['keys with a password', 'malformed', () => ({ jwks_uri: 'https://user:s3cret@idp.example.com/keys' })],
+    ['keys in a file', 'malformed', () => ({ jwks_uri: 'file:///etc/passwd' })],
+    ['keys in itself', 'malformed', () => ({ jwks_uri: 'data:application/json,{"keys":[]}' })],
+    ['keys at no URL', 'malformed', () => ({ jwks_uri: 'keys' })],
+    ['no keys', 'malformed', () => ({ jwks_uri: undefined })],
+    ['a list of keys', 'malformed', () => ({ jwks_uri: ['x'] })],
   ])('is not believed when it names %s: %s', async (_, outcome, changes) => {
-    const lies = {
-      ...('slash' in changes && { issuer: `${server.url}/` }),
-      ...('capitals' in changes && { issuer: server.url.toUpperCase() }),
-      ...('list' in changes && { issuer: [server.url] }),
-    }
-    server.answer = document({ ...changes, ...lies })
+    server.answer = document(changes(server.url))
     const room = started(discovered())
     expect(await room.fetched()).toMatchObject({ fetches: { [outcome]: 1 }, keys: 0 })
     const error =

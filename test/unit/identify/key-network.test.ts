@@ -7,10 +7,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Unusable } from '../../../src/unusable.ts'
 import { certificatesIn, openssl } from '../listen/certificates.ts'
-import { claims, json, type Key, newKey, type Server, startServer, until } from './issuer.ts'
+import { AGENT, claims, json, type Key, newKey, type Server, startServer, until } from './issuer.ts'
 import { type KeyRoom, keyRooms } from './key-room.ts'
 
-const AGENT = { agent: { sub: 'mail-summary' } }
 const folder = mkdtempSync(join(tmpdir(), 'keys-'))
 const certificates = certificatesIn(folder)
 const { started, make, keep } = keyRooms()

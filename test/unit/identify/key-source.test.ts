@@ -1,5 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { claims, json, type Key, NOW, newKey, type Server, startServer, until } from './issuer.ts'
+import { AGENT, claims, json, type Key, NOW, newKey, type Server, startServer, until } from './issuer.ts'
 import { asked, deadline, keyRooms, refresh } from './key-room.ts'
 
 let key: Key
@@ -15,8 +15,6 @@ beforeEach(async () => {
 })
 
 const remote = () => [{ jwks_uri: `${server.url}/keys` }]
-
-const AGENT = { agent: { sub: 'mail-summary' } }
 
 describe('the keys of a URL', () => {
   it('are fetched at the start, which does not wait for them', async () => {

@@ -14,7 +14,7 @@ function cache() {
   const source = { has: (text: string) => keys.includes(text) } as unknown as KeySource
   const put = (token: string, changes: Partial<Identity> = {}) => {
     const entry = { ...identity, ...changes }
-    tokens.set(token, { identity: entry, source, key: 'key' })
+    tokens.set(token, { identity: entry, source, keyText: 'key' })
     return entry
   }
   return { time, keys, tokens, put }
@@ -50,8 +50,8 @@ describe('the cache of verified tokens', () => {
 
   it('asks the source of the issuer that the token is of', () => {
     const { tokens } = cache()
-    tokens.set('a', { identity, source: holding('one'), key: 'one' })
-    tokens.set('b', { identity, source: holding('two'), key: 'one' })
+    tokens.set('a', { identity, source: holding('one'), keyText: 'one' })
+    tokens.set('b', { identity, source: holding('two'), keyText: 'one' })
     expect(tokens.get('a')).toBeDefined()
     expect(tokens.get('b')).toBeUndefined()
   })
