@@ -10,11 +10,14 @@ const { parse, rawJSON, isRawJSON } = JSON as unknown as SourceText
 
 /**
  * JSON that keeps every digit of its numbers through `JSON.stringify`: policy compares digits, and as doubles
- * two long ids may be one. A number that a double cannot hold stands as an opaque object.
+ * two long ids may be one. A number stays one where `isHeld`, and else stands as an opaque object.
  */
-export function parseLossless(text: string): Json {
+export function parseLossless(
+  text: string,
+  isHeld = (number: number, source: string) => String(number) === source,
+): Json {
   return parse(text, (_key, value, { source }) =>
-    typeof value === 'number' && source !== undefined && String(value) !== source ? rawJSON(source) : value,
+    typeof value !== 'number' || source === undefined || isHeld(value, source) ? value : rawJSON(source),
   )
 }
 

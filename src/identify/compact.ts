@@ -1,6 +1,6 @@
 import { Denied } from '../denied.ts'
 import type { JsonObject } from '../types.ts'
-import { strictObject } from './json.ts'
+import { exactObject, strictObject } from './json.ts'
 
 const LONGEST = 16 * 1024
 
@@ -8,6 +8,8 @@ export interface Unverified {
   readonly token: string
   readonly header: JsonObject
   readonly claims: JsonObject
+  /** The text of the claims. */
+  readonly payload: string
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -27,17 +29,30 @@ export function readCompact(token: string): Unverified {
   if (!/^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/.test(token)) throw malformed('not a compact JWS')
   const [header, claims, signature] = token.split('.') as [string, string, string]
   decode(signature)
-  return { token, header: object(header), claims: object(claims) }
+  const payload = textOf(claims)
+  return { token, header: object(textOf(header)), claims: object(payload), payload }
 }
 
-function object(part: string): JsonObject {
+/**
+ * The claims with every digit of their numbers; refuses one that fills the memory. For a token whose
+ * signature is right: of others the digits are not worth the time.
+ */
+export function exactClaims({ payload }: Unverified): JsonObject {
+  const claims = exactObject(payload)
+  if (!claims) throw malformed('a number out of range')
+  return claims
+}
+
+function textOf(part: string): string {
   const bytes = decode(part)
-  let text: string
   try {
-    text = utf8.decode(bytes)
+    return utf8.decode(bytes)
   } catch {
     throw malformed('not UTF-8')
   }
+}
+
+function object(text: string): JsonObject {
   const value = strictObject(text)
   if (!value) throw malformed('not a strict JSON object')
   return value

@@ -1,7 +1,7 @@
 import { Denied } from '../denied.ts'
 import type { Clock, Deadline, Identity, JsonObject } from '../types.ts'
 import { claimRules } from './claims.ts'
-import { checkSize, readCompact } from './compact.ts'
+import { checkSize, exactClaims, readCompact } from './compact.ts'
 import { readDelegation } from './delegation.ts'
 import { HEADER_RULES } from './header.ts'
 import { scopesOf } from './profiles/profiles.ts'
@@ -15,6 +15,7 @@ const FORM: Named = { name: 'form and JSON', section: 'RFC 7515, 7.1; RFC 7519, 
 const ISSUER: Named = { name: 'issuer', section: 'RFC 7519, 4.1.1; BCP 225, 3.8' }
 const KEY: Named = { name: 'key', section: 'RFC 7517, 4; BCP 225, 3.5' }
 const SIGNATURE: Named = { name: 'signature', section: 'RFC 7515, 5.2; BCP 225, 3.3' }
+const NUMBERS: Named = { name: 'numbers', section: 'RFC 8259, 6' }
 const DELEGATION: Named = { name: 'delegation', section: 'RFC 8693, 4.1' }
 const SCOPES: Named = { name: 'scopes', section: 'RFC 8693, 4.2' }
 const TRUSTED_HEADERS: Named = { name: 'trusted headers', section: 'README, Answers' }
@@ -73,18 +74,19 @@ export async function inspect(
     keyFor(source, alg, kid, { deadline, unknownKey: () => undefined }),
   )
   await look(SIGNATURE, key, key => checkSignature(token, key, alg))
+  const exact = await look(NUMBERS, read, parts => ({ ...parts, claims: exactClaims(parts) }))
 
   // Named whoever the issuer is: all have most of them in common.
   const [first] = room.issuers.values()
   const now = room.clock() / 1000
   for (const rule of claimRules((issuer ?? (first as Issuer)).settings))
-    await look(rule, read, ({ claims, settings }) => rule.check(claims, settings, now))
-  const identity = await look(DELEGATION, read, ({ claims, settings }) => ({
+    await look(rule, exact, ({ claims, settings }) => rule.check(claims, settings, now))
+  const identity = await look(DELEGATION, exact, ({ claims, settings }) => ({
     ...readDelegation(claims, settings),
     issuer: settings.name,
     requiresAgent: settings.require_agent,
   }))
-  await look(SCOPES, read, ({ claims, settings }) => scopesOf(claims, settings))
+  await look(SCOPES, exact, ({ claims, settings }) => scopesOf(claims, settings))
   await look(TRUSTED_HEADERS, identity, identity => trustedHeaders(identity, room.issuerName))
   await look(AGENT, identity, room.insistOnAgent)
 

@@ -2,61 +2,90 @@ import { parseLossless } from '../lossless.ts'
 import { isObject, type JsonObject } from '../types.ts'
 
 const DEEPEST = 32
+/** Each costs more than any other part of JSON, and real tokens have a few dozen. */
+const MOST_NAMES = 512
+/** Texts, brackets and commas; a list of two thousand groups is the longest that fits. */
+const MOST_MARKS = 4_096
 /** The policy engine spells a number out, digit by digit. */
 const LARGEST_EXPONENT = 999
 
 /**
  * A JSON object that every reader reads alike: no key twice at any depth (RFC 7519, section 4), nesting up to
- * 32, no text with half a surrogate pair. Undefined otherwise. Numbers are doubles; one that a double cannot
- * hold is an opaque object that keeps its digits.
+ * 32, no text with half a surrogate pair; and that is read in no time, with at most 512 names and about 2,000
+ * values. Undefined otherwise. Numbers are doubles.
  */
 export function strictObject(text: string): JsonObject | undefined {
-  let value: unknown
   try {
-    value = JSON.parse(text)
+    if (!text.isWellFormed() || !isUnambiguous(text)) return undefined
+    const value: unknown = JSON.parse(text)
+    return isObject(value) ? value : undefined
   } catch {
     return undefined
   }
-  if (!isObject(value)) return undefined
-  const { ambiguous, exact } = read(text)
-  if (ambiguous) return undefined
-  return (exact ? value : parseLossless(text)) as JsonObject
 }
 
-const AMBIGUOUS = { ambiguous: true, exact: false }
-
-/** Only for text that is JSON: what a string means then follows from the token before it. */
-function read(text: string): { ambiguous: boolean; exact: boolean } {
+/**
+ * By hand and not by a pattern, since this is done for every token before anything is believed of it. Looks
+ * at what stands where; whether it is JSON is for the parser. Throws where a text has an escape that is none.
+ */
+function isUnambiguous(text: string): boolean {
   const open: (Set<string> | undefined)[] = []
   let keyNext = false
-  let exact = true
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]},]|-?\d[\d.eE+-]*/g)) {
-    if (token === '{' || token === '[') {
-      open.push(token === '{' ? new Set() : undefined)
-      keyNext = token === '{'
-      if (open.length > DEEPEST) return AMBIGUOUS
-    } else if (token === '}' || token === ']') {
-      open.pop()
+  let names = 0
+  let marks = 0
+  for (let at = 0; at < text.length; at++) {
+    if (!IS_MARK[text.charCodeAt(at)]) continue
+    const mark = text[at] as string
+    if (++marks > MOST_MARKS) return false
+    if (mark === '"') {
+      const end = endOfText(text, at)
+      const escaped = text.slice(at, end)
+      const string: string = escaped.includes('\\') ? JSON.parse(escaped) : escaped.slice(1, -1)
+      if (!string.isWellFormed()) return false
+      const keys = keyNext ? open.at(-1) : undefined
+      if (keys?.has(string) || (keys && ++names > MOST_NAMES)) return false
+      keys?.add(string)
       keyNext = false
-    } else if (token === ',') keyNext = open.at(-1) !== undefined
-    else if (!token.startsWith('"')) {
-      const [digits = '', exponent = '0'] = token.split(/e/i)
-      if (Math.abs(Number(exponent)) > LARGEST_EXPONENT) return AMBIGUOUS
-      exact &&= Number.isFinite(Number(token)) && (isShort(digits) || String(Number(token)) === token)
+      at = end - 1
+    } else if (mark === ',') keyNext = open.at(-1) !== undefined
+    else if (mark === '{' || mark === '[') {
+      keyNext = mark === '{'
+      if (open.push(keyNext ? new Set() : undefined) > DEEPEST) return false
     } else {
-      const string = JSON.parse(token) as string
-      if (!string.isWellFormed()) return AMBIGUOUS
-      if (!keyNext) continue
-      const keys = open.at(-1) as Set<string>
-      if (keys.has(string)) return AMBIGUOUS
-      keys.add(string)
+      open.pop()
       keyNext = false
     }
   }
-  return { ambiguous: false, exact }
+  return true
 }
 
-/** A double holds at least fifteen digits: `1.0` and `1` are one number, wherever they are read. */
-function isShort(digits: string): boolean {
-  return digits.replace(/\D/g, '').length <= 15
+const IS_MARK: readonly (boolean | undefined)[] = Array.from({ length: 128 }, (_, code) =>
+  '"{[}],'.includes(String.fromCharCode(code)),
+)
+
+/** Behind the quotation mark that ends it: the next that no backslash escapes. */
+function endOfText(text: string, start: number): number {
+  for (let end = start + 1; end < text.length; end++)
+    if (text[end] === '\\') end++
+    else if (text[end] === '"') return end + 1
+  return text.length
 }
+
+/**
+ * The object that this text is, with every digit of its numbers: one that a double cannot hold is an opaque
+ * object (`parseLossless`). Undefined with an exponent over 999. Only for text of a strict object.
+ */
+export function exactObject(text: string): JsonObject | undefined {
+  if (!MAY_BE_INEXACT.test(text)) return JSON.parse(text)
+  let endless = false
+  const object = parseLossless(text, (number, source) => {
+    const [digits = '', exponent = '0'] = source.split(/e/i)
+    endless ||= Math.abs(Number(exponent)) > LARGEST_EXPONENT
+    // A double holds fifteen digits: `1.0` and `1` are one number, wherever they are read.
+    return Number.isFinite(number) && digits.replace(/\D/g, '').length <= 15
+  })
+  return endless ? undefined : (object as JsonObject)
+}
+
+/** Many digits or an exponent; within a text it means nothing, and costs nothing but time. */
+const MAY_BE_INEXACT = /[\d.]{16}|\de/i

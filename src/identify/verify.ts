@@ -1,6 +1,6 @@
 import { asDenied, Denied } from '../denied.ts'
 import type { Clock, Deadline, Identity } from '../types.ts'
-import type { Unverified } from './compact.ts'
+import { exactClaims, type Unverified } from './compact.ts'
 import { checkHeader } from './header.ts'
 import { judge } from './judge.ts'
 import type { KeySource } from './key-source.ts'
@@ -20,7 +20,7 @@ export interface Issuer {
  * trusted headers. Rejects with a Denied at the first that is not right. Does not look at revocation.
  */
 export async function verify(
-  { header, claims, token }: Unverified,
+  unverified: Unverified,
   { settings, source }: Issuer,
   deps: {
     clock: Clock
@@ -30,6 +30,7 @@ export async function verify(
     issuerName: IssuerName
   },
 ): Promise<{ identity: Identity; keyText: string }> {
+  const { header, token } = unverified
   const { alg, kid } = checkHeader(header, settings)
   const key = await keyFor(source, alg, kid, deps)
   const checking = deps.turns.take(() => checkSignature(token, key, alg), deps.deadline.signal())
@@ -38,6 +39,7 @@ export async function verify(
     if (asDenied(thrown).reason === 'signature_invalid') void source.refetch()
     throw thrown
   })
+  const claims = exactClaims(unverified)
   const identity = judge(claims, settings, { now: deps.clock(), issuerName: deps.issuerName })
   return { identity, keyText: key.text }
 }

@@ -293,6 +293,7 @@ describe('the rules', () => {
     const { findings } = await inspected(await good())
     expect(findings.map(({ rule }) => rule)).toEqual([
       ...['size', 'form and JSON', 'issuer', 'critical', 'algorithm', 'type', 'kid', 'key', 'signature'],
+      'numbers',
       ...[
         'expiry',
         'not before',

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { strictObject } from '../../../src/identify/json.ts'
+import { exactObject, strictObject } from '../../../src/identify/json.ts'
 
+const members = (count: number) => `{${Array.from({ length: count }, (_, i) => `"n${i}":${i}`)}}`
 const nested = (depth: number) => `${'{"a":'.repeat(depth - 1)}{}${'}'.repeat(depth - 1)}`
 
 describe('a strict JSON object', () => {
@@ -23,8 +24,17 @@ describe('a strict JSON object', () => {
     ['something behind it', '{} {}'],
     ['a comment', '{/**/}'],
     ['a trailing comma', '{"a":1,}'],
-    ['an exponent that fills the memory', '{"a":1e1000}'],
-    ['an exponent that fills the memory, below zero', '{"a":[1,{"b":-1.5E-99999}]}'],
+    ['more names than anybody needs', members(513)],
+    ['more names than anybody needs, in several objects', `{"a":${members(256)},"b":${members(255)}}`],
+    ['a list that is longer than anybody needs', `{"a":[${Array(4_200).fill(1)}]}`],
+    ['more texts than anybody needs', `{"a":[${Array(2_100).fill('""')}]}`],
+    ['more objects than anybody needs', `{"a":[${Array(1_400).fill('{}')}]}`],
+    ['an escape that is none', '{"\\x":1}'],
+    ['half an escape', '{"\\u00":1}'],
+    ['a text without an end', '{"a'],
+    ['a text that ends in a backslash', '{"a\\'],
+    ['a bracket too many', '{}}'],
+    ['half a surrogate pair as it is', '{"a":"\ud800"}'.replace('\\ud800', '\ud800')],
   ])('is refused with %s', (_, text) => {
     expect(strictObject(text)).toBeUndefined()
   })
@@ -35,33 +45,11 @@ describe('a strict JSON object', () => {
     ['a key that is a text elsewhere', '{"a":"a","b":["a","a"]}'],
     ['brackets in texts', '{"a":"{[\\"","b":"}]"}'],
     ['space', ' { "a" : [ 1 , "b" ] } '],
+    ['as many names as may be', members(512)],
+    ['a list of two thousand', `{"a":[${Array(2_000).fill('"b"')}]}`],
+    ['backslashes at the end of texts', '{"a\\\\":"b\\\\","c\\"":1}'],
   ])('may have %s', (_, text) => {
     expect(strictObject(text)).toEqual(JSON.parse(text))
-  })
-
-  it.each([
-    '9007199254740993',
-    '-9007199254740993',
-    '12345678901234567890',
-    '0.12345678901234567',
-    '1e400',
-    '1e999',
-  ])('keeps the digits of %s, which as a double is another number', digits => {
-    const text = `{"sub":"a","n":[${digits}],"exp":1790000000}`
-    const object = strictObject(text)
-    expect(JSON.stringify(object)).toBe(text)
-    expect(object).toMatchObject({ exp: 1_790_000_000 })
-  })
-
-  it.each([
-    ['1.0', 1],
-    ['-0', -0],
-    ['1.79e9', 1_790_000_000],
-    ['1790000000.25', 1_790_000_000.25],
-    ['9007199254740991', Number.MAX_SAFE_INTEGER],
-    ['1e-300', 1e-300],
-  ])('reads %s as the number that it is', (digits, number) => {
-    expect(strictObject(`{"n":${digits}}`)).toEqual({ n: number })
   })
 
   it('keeps a key named __proto__ a key', () => {
@@ -86,6 +74,51 @@ describe('a strict JSON object', () => {
         const text = `${'{"x":['.repeat(depth)}{${member},"between it":0,${member}}${']}'.repeat(depth)}`
         expect(JSON.parse(text)).toBeDefined()
         expect(strictObject(text)).toBeUndefined()
+      }),
+    )
+  })
+})
+
+describe('the exact object of a text', () => {
+  it.each([
+    '9007199254740993',
+    '-9007199254740993',
+    '12345678901234567890',
+    '0.12345678901234567',
+    '1e400',
+    '1e999',
+  ])('keeps the digits of %s, which as a double is another number', digits => {
+    const text = `{"sub":"a","n":[${digits}],"exp":1790000000}`
+    const object = exactObject(text)
+    expect(JSON.stringify(object)).toBe(text)
+    expect(object).toMatchObject({ exp: 1_790_000_000 })
+  })
+
+  it.each([
+    ['1.0', 1],
+    ['-0', -0],
+    ['1.79e9', 1_790_000_000],
+    ['1790000000.25', 1_790_000_000.25],
+    ['1790000000.000', 1_790_000_000],
+    ['1e-300', 1e-300],
+  ])('has %s as the number that it is', (digits, number) => {
+    expect(exactObject(`{"n":${digits}}`)).toEqual({ n: number })
+    expect(exactObject(`{"n":${digits},"id":12345678901234567890}`)).toMatchObject({ n: number })
+  })
+
+  it.each(['1e1000', '-1.5E-99999', '[1,{"b":1e+1000}]'])(
+    'is none with %s, which fills the memory',
+    value => {
+      expect(exactObject(`{"a":${value}}`)).toBeUndefined()
+      expect(exactObject(`{"a":"${'1e1000'}"}`)).toEqual({ a: '1e1000' })
+    },
+  )
+
+  it('is what JSON.parse reads where doubles hold all numbers', () => {
+    fc.assert(
+      fc.property(fc.dictionary(fc.string(), fc.oneof(fc.integer(), fc.string(), fc.boolean())), object => {
+        const text = JSON.stringify(object)
+        expect(exactObject(text)).toEqual(JSON.parse(text))
       }),
     )
   })
