@@ -4,8 +4,9 @@ import { createClock } from './clock.ts'
 import { readConfig } from './config.ts'
 import { heldRequestFromProtojson } from './listen/listen.ts'
 import { withPatience } from './patience.ts'
+import { printable } from './printable.ts'
 import { createMetrics } from './record/record.ts'
-import type { AllowReply, Identity, Log, Reply, RouteSettings, Trail } from './types.ts'
+import type { AllowReply, Identity, Log, Parties, Reply, RouteSettings, Trail } from './types.ts'
 import { Unusable } from './unusable.ts'
 
 export interface Explanation {
@@ -56,7 +57,7 @@ function tell(trail: Trail, reply: Reply): string {
   const observed = decision.outcome !== reply.kind
   return [
     `${reply.kind}${observed ? ' (observed: deny)' : ''}`,
-    ...[...stages(trail), ...answered].map(([stage, finding]) => `${stage.padEnd(10)}${finding}`),
+    ...[...stages(trail), ...answered].map(([stage, finding]) => `${stage.padEnd(10)}${printable(finding)}`),
     '',
   ].join('\n')
 }
@@ -72,13 +73,14 @@ function changes({ headersToRemove, responseHeaders, queryToSet, queryToRemove }
 
 /** What each stage found, up to the one that refused. */
 function stages(trail: Trail): Told[] {
-  const { request, route, identity, decision } = trail
+  const { request, route, identity, refused, decision } = trail
   const { policy } = decision
+  const parties = identity ?? refused
   const found: Told[] = [
     // Without the query, as in the decision log: it may hold what is nobody else's to see.
     ['request', request ? `${request.method} ${request.host}${request.path.split('?', 1)[0]}` : ''],
     ['route', routeFound(route)],
-    ['identify', identity ? identityFound(identity) : 'no token, and none is required'],
+    ['identify', parties ? partiesFound(parties) : 'no token, and none is required'],
     ['gather', 'path, query and body read'],
     ['decide', `${decision.outcome} by ${policy?.entrypoint} at revision ${policy?.revision}`],
   ]
@@ -86,7 +88,7 @@ function stages(trail: Trail): Told[] {
   return found.map(([stage, finding], i) => {
     if (refusing === -1 || i < refusing) return [stage, finding]
     if (i > refusing) return [stage, 'not reached']
-    const known = stage === 'request' || (stage === 'identify' && identity) ? finding : ''
+    const known = stage === 'request' || (stage === 'identify' && parties) ? finding : ''
     return [stage, [`refused: ${why(trail)}`, known].filter(Boolean).join('; ')]
   })
 }
@@ -103,9 +105,12 @@ function routeFound({ mode, identity, authorization, source }: RouteSettings): s
   return source === 'token' ? base : `${base}, source ${source}`
 }
 
-function identityFound({ issuer, agent, actorSource, delegator, scopes }: Identity): string {
-  const acting = `agent ${agent?.sub ?? 'none'} (${actorSource}), for ${delegator ?? 'nobody'}`
-  return `issuer ${issuer}, ${acting}, scopes ${scopes.join(' ') || 'none'}`
+function partiesFound(parties: Parties & { readonly scopes?: Identity['scopes'] }): string {
+  const { issuer, agent, actorSource, delegator, scopes } = parties
+  // Of a refused token it may be unknown.
+  const acting = actorSource && `agent ${agent?.sub ?? 'none'} (${actorSource}), for ${delegator ?? 'nobody'}`
+  const allowed = scopes && `scopes ${scopes.join(' ') || 'none'}`
+  return [`issuer ${issuer}`, acting, allowed].filter(Boolean).join(', ')
 }
 
 function why({ decision }: Trail): string {

@@ -5,6 +5,7 @@ import { readConfig } from './config.ts'
 import { Denied } from './denied.ts'
 import { createIdentify, type Finding, type Inspection } from './identify/identify.ts'
 import { withPatience } from './patience.ts'
+import { printable } from './printable.ts'
 import { createMetrics } from './record/record.ts'
 import type { Identity, Log } from './types.ts'
 import { Unusable } from './unusable.ts'
@@ -106,9 +107,4 @@ function aligned(rows: readonly string[][]): string[] {
       .join('  ')
       .trimEnd(),
   )
-}
-
-/** A name may hold what a terminal obeys. */
-function printable(text: string): string {
-  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, one => `\\u{${one.codePointAt(0)?.toString(16)}}`)
 }

@@ -64,9 +64,8 @@ async function main(args: readonly string[]): Promise<number | undefined> {
     case '':
       throw new Usage('a command is missing')
     default:
-      // What follows may be a token, which no message may show.
       if (positionals[0] === 'token') throw new Usage('token inspect or token mint; no token as an argument')
-      throw new Usage(`unknown command: ${positionals.join(' ')}`)
+      throw new Usage(shown(positionals, `unknown command: ${positionals.join(' ')}`))
   }
 }
 
@@ -129,8 +128,13 @@ function parse(args: readonly string[]) {
       },
     })
   } catch (error) {
-    throw new Usage((error as Error).message)
+    throw new Usage(shown(args, (error as Error).message))
   }
+}
+
+/** What stands among the arguments may be a token, which no message may show. */
+function shown(args: readonly string[], message: string): string {
+  return args.some(arg => /^-*eyJ|[^-=]{64}/.test(arg)) ? 'one of the arguments is not understood' : message
 }
 
 function required(value: string | undefined, option: string): string {

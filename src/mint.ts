@@ -1,9 +1,11 @@
 import { Agent, request } from 'undici'
 import { isTrustworthyUrl } from './identify/identify.ts'
+import { printable } from './printable.ts'
 import { Unusable } from './unusable.ts'
 
 const ISSUER = 'http://127.0.0.1:9400'
 const PATIENCE_MS = 5_000
+const MOST_READ = 64 * 1024
 
 /** A token, or why the issuer makes none. */
 export type Minted = { readonly token: string } | { readonly refused: string }
@@ -23,7 +25,7 @@ export async function mint(
   const { status, answer } = await post(new URL('/token', issuer), new URLSearchParams(given))
   const { access_token: token, error, error_description: why = error } = answer
   if (status === 200 && typeof token === 'string' && /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return { token }
-  if (status === 400 && typeof why === 'string') return { refused: why }
+  if (status === 400 && typeof why === 'string') return { refused: why.split('\n').map(printable).join('\n') }
   throw new Unusable(`${issuer} does not answer as the development issuer does`)
 }
 
@@ -42,7 +44,11 @@ async function post(url: URL, form: URLSearchParams): Promise<{ status: number; 
       signal: AbortSignal.timeout(PATIENCE_MS),
       dispatcher,
     })
-    const text = await body.text()
+    let text = ''
+    for await (const piece of body.setEncoding('utf8')) {
+      text += piece
+      if (text.length > MOST_READ) break
+    }
     return { status: statusCode, answer: parsed(text) }
   } catch (error) {
     const { code, name } = error as NodeJS.ErrnoException

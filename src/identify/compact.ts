@@ -15,8 +15,8 @@ export interface Unverified {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** Refuses over 16 KiB, before anything else is done: each further look costs time for every byte. */
-export function checkSize(token: string): void {
-  if (token.length > LONGEST) throw new Denied('token_too_large')
+export function checkSize(text: string): void {
+  if (text.length > LONGEST) throw new Denied('token_too_large')
 }
 
 /**

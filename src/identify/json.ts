@@ -82,7 +82,8 @@ export function exactObject(text: string): JsonObject | undefined {
     const [digits = '', exponent = '0'] = source.split(/e/i)
     endless ||= Math.abs(Number(exponent)) > LARGEST_EXPONENT
     // A double holds fifteen digits: `1.0` and `1` are one number, wherever they are read.
-    return Number.isFinite(number) && digits.replace(/\D/g, '').length <= 15
+    const isShort = digits.replace(/\D/g, '').length <= 15
+    return Number.isFinite(number) && (isShort || String(number) === source)
   })
   return endless ? undefined : (object as JsonObject)
 }

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { Denied } from '../denied.ts'
 import type { HeldRequest, Json, JsonObject } from '../types.ts'
 import { bearerToken } from './bearer.ts'
-import { readCompact } from './compact.ts'
+import { checkSize, readCompact } from './compact.ts'
 import { checkHeader } from './header.ts'
 import { strictObject } from './json.ts'
 import type { IssuerSettings } from './settings.ts'
@@ -55,7 +55,9 @@ function bearerAsEnvoyReads(request: HeldRequest): string | undefined {
 
 /** Held to what the text of a token is held to, as far as it can still be seen. */
 function claimsOf(payload: Json | undefined): JsonObject {
-  const claims = strictObject(JSON.stringify(payload, unrounded))
+  const text = JSON.stringify(payload, unrounded)
+  checkSize(text)
+  const claims = strictObject(text)
   if (!claims) throw new Denied('token_malformed', 'the payload is not a strict JSON object')
   return claims
 }

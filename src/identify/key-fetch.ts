@@ -7,14 +7,14 @@ import { type IssuerSettings, isTrustworthyUrl } from './settings.ts'
 
 /** For discovery and keys together: with the pause of 10 s, a rotated key is known within 15 s. */
 const PATIENCE_MS = 5_000
-/** Some thousand times what an issuer needs. */
-const LONGEST = 1024 * 1024
+/** Many times what issuers need, with certificates beside their keys. */
+const LONGEST = 256 * 1024
 
 /**
  * Reads an issuer's JWK Set over HTTP, from `jwks_uri` or by OpenID Connect Discovery 1.0, sections 4.1 to
  * 4.3, whose document must name exactly this issuer. Follows no redirect, unpacks nothing, ignores the
- * content type, reads at most 1 MiB a document, waits 5 s. Rejects with KeysUnreadable. Unusable at once for
- * a CA file or HTTPS_PROXY that cannot be used.
+ * content type, reads at most 256 KiB a document, waits 5 s. Rejects with KeysUnreadable. Unusable at once
+ * for a CA file or HTTPS_PROXY that cannot be used.
  */
 export function createKeyFetch(issuer: IssuerSettings): { fetch(): Promise<unknown>; close(): void } {
   const dispatcher = createDispatcher(issuer)
@@ -97,7 +97,7 @@ async function get(url: string, how: How): Promise<string> {
   let length = 0
   for await (const chunk of body as AsyncIterable<Buffer>) {
     length += chunk.length
-    if (length > LONGEST) throw new KeysUnreadable('too_large', 'the answer is over 1 MiB')
+    if (length > LONGEST) throw new KeysUnreadable('too_large', 'the answer is over 256 KiB')
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString('utf8')

@@ -9,6 +9,10 @@ const MOST_KEYS = 100
 /** Verifying with larger ones costs more than it is worth: who publishes them would decide how much. */
 const LARGEST_RSA_BITS = 8192
 const LARGEST_RSA_EXPONENT = 2n ** 64n
+/** As text: to look at longer numbers takes the library seconds. */
+const LONGEST_RSA_MODULUS = 1_400
+const LONGEST_RSA_EXPONENT = 12
+const MOST_KEY_OPS = 8
 
 /**
  * The kind of key that an algorithm needs (RFC 7518, section 3.1; RFC 8037; RFC 9864): a token cannot choose
@@ -29,7 +33,13 @@ const jwkMembers = z.object({
   kty: z.string(),
   crv: z.string().optional(),
   use: z.string().optional(),
-  key_ops: z.array(z.string()).optional(),
+  key_ops: z
+    .unknown()
+    .refine(ops => !Array.isArray(ops) || ops.length <= MOST_KEY_OPS, { abort: true })
+    .pipe(z.array(z.string()))
+    .optional(),
+  n: z.string().max(LONGEST_RSA_MODULUS).optional(),
+  e: z.string().max(LONGEST_RSA_EXPONENT).optional(),
   kid: z.string().optional(),
   alg: z.string().optional(),
   d: z.unknown().optional(),

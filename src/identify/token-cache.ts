@@ -2,14 +2,20 @@ import { hash } from 'node:crypto'
 import type { Clock, Identity } from '../types.ts'
 import type { KeySource } from './key-source.ts'
 
-const MOST_SEEN_ONCE = 2_000
-const MOST_SEEN_AGAIN = 8_000
+/** Tokens, and their characters: an identity takes up to seven times as much as the longest of them. */
+const SEEN_ONCE = { most: 2_000, characters: 2 * 1024 * 1024 }
+const SEEN_AGAIN = { most: 8_000, characters: 8 * 1024 * 1024 }
 
 interface Entry {
   readonly identity: Identity
   readonly source: KeySource
   /** Of the key that verified it. */
   readonly keyText: string
+}
+
+interface Kept extends Entry {
+  readonly characters: number
+  readonly verifiedAt: number
 }
 
 export interface TokenCache {
@@ -26,8 +32,8 @@ export interface TokenCache {
  * place of their own, which no number of tokens that come once can take. Failures are not kept.
  */
 export function createTokenCache(clock: Clock): TokenCache {
-  const once = new Map<string, Entry & { readonly verifiedAt: number }>()
-  const again: typeof once = new Map()
+  const once = shelf(SEEN_ONCE)
+  const again = shelf(SEEN_AGAIN)
   return {
     get(token) {
       const id = digest(token)
@@ -37,24 +43,42 @@ export function createTokenCache(clock: Clock): TokenCache {
       // Before its verification: the clock was set back, and `nbf` may be ahead again.
       const valid = now >= entry.verifiedAt && now < entry.identity.expiresAt * 1000
       if (valid && entry.source.has(entry.keyText)) {
-        if (once.delete(id)) put(again, MOST_SEEN_AGAIN, id, entry)
+        if (once.take(id)) again.put(id, entry)
         return entry.identity
       }
-      once.delete(id)
-      again.delete(id)
+      once.take(id)
+      again.take(id)
       return undefined
     },
     set(token, entry) {
       const id = digest(token)
-      again.delete(id)
-      put(once, MOST_SEEN_ONCE, id, { ...entry, verifiedAt: clock() })
+      once.take(id)
+      again.take(id)
+      once.put(id, { ...entry, characters: token.length, verifiedAt: clock() })
     },
   }
 }
 
-function put<Kept>(entries: Map<string, Kept>, most: number, id: string, entry: Kept): void {
-  if (entries.size >= most) entries.delete(entries.keys().next().value as string)
-  entries.set(id, entry)
+/** Entries in the order in which they came, within bounds. */
+function shelf(bounds: { readonly most: number; readonly characters: number }) {
+  const entries = new Map<string, Kept>()
+  let characters = 0
+
+  function take(id: string): boolean {
+    characters -= entries.get(id)?.characters ?? 0
+    return entries.delete(id)
+  }
+
+  return {
+    get: (id: string) => entries.get(id),
+    take,
+    put(id: string, entry: Kept): void {
+      entries.set(id, entry)
+      characters += entry.characters
+      while (entries.size > bounds.most || characters > bounds.characters)
+        take(entries.keys().next().value as string)
+    },
+  }
 }
 
 /** A digest is cheaper than the token as a key, and keeps no token in memory. */

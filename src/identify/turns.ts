@@ -7,24 +7,30 @@ const MOST_WAITING = 1_024
 
 export interface Turns {
   /**
-   * Does this work when its turn comes, first come, first served; not at all once `signal` is aborted.
-   * Rejects with a Denied (`overloaded`) where too many wait.
+   * Does this work when its turn comes, the newest first: where not all can be served in time, the oldest
+   * are late already. Not at all once `signal` is aborted. Rejects with a Denied (`overloaded`) where too
+   * many newer ones came.
    */
   take<Result>(work: () => Promise<Result>, signal: AbortSignal): Promise<Result>
+}
+
+interface Waiting {
+  begin(): void
+  refuse(denied: Denied): void
 }
 
 /** Bounds how much cryptography tokens that were never seen can ask for at a time. */
 export function createTurns(): Turns {
   let running = 0
-  const waiting: (() => void)[] = []
+  const waiting: Waiting[] = []
 
   async function turn(signal: AbortSignal): Promise<void> {
     if (running < AT_ONCE) {
       running++
       return
     }
-    if (waiting.length >= MOST_WAITING) throw new Denied('overloaded')
-    await new Promise<void>(resolve => waiting.push(resolve))
+    if (waiting.length >= MOST_WAITING) waiting.shift()?.refuse(new Denied('overloaded'))
+    await new Promise<void>((begin, refuse) => waiting.push({ begin, refuse }))
     if (!signal.aborted) return
     next()
     throw signal.reason
@@ -32,8 +38,8 @@ export function createTurns(): Turns {
 
   /** Hands the turn on, so that the number of those that run stays the same. */
   function next(): void {
-    const first = waiting.shift()
-    if (first) first()
+    const newest = waiting.pop()
+    if (newest) newest.begin()
     else running--
   }
 

@@ -9,6 +9,7 @@ import type { IssuerSettings } from './settings.ts'
 import { checkSignature } from './signature.ts'
 import type { IssuerName } from './trusted-headers.ts'
 import type { Turns } from './turns.ts'
+import { until } from './until.ts'
 
 export interface Issuer {
   readonly settings: IssuerSettings
@@ -34,7 +35,7 @@ export async function verify(
   const { alg, kid } = checkHeader(header, settings)
   const key = await keyFor(source, alg, kid, deps)
   const checking = deps.turns.take(() => checkSignature(token, key, alg), deps.deadline.signal())
-  await until(checking, deps.deadline).catch((thrown: unknown) => {
+  await until(checking, deps.deadline.signal()).catch((thrown: unknown) => {
     // The key may have been replaced under its kid: not waited for, since most such tokens are forged.
     if (asDenied(thrown).reason === 'signature_invalid') void source.refetch()
     throw thrown
@@ -55,7 +56,7 @@ export async function keyFor(
   if (known) return known
   const fetching = source.refetch()
   if (fetching !== undefined) {
-    await until(fetching, deadline).catch((thrown: unknown) => {
+    await until(fetching, deadline.signal()).catch((thrown: unknown) => {
       // Without any key it is the issuer that cannot be reached, however long a check would wait.
       const late = asDenied(thrown).reason === 'deadline' && source.keys().length === 0
       throw late ? new Denied('keys_unavailable') : thrown
@@ -66,15 +67,4 @@ export async function keyFor(
   if (source.keys().length === 0) throw new Denied('keys_unavailable')
   unknownKey()
   throw new Denied('key_unknown')
-}
-
-/** What is waited for goes on, for others or for nobody, when this check stops waiting. */
-function until<T>(work: Promise<T>, deadline: Deadline): Promise<T> {
-  const signal = deadline.signal()
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason)
-    if (signal.aborted) stop()
-    signal.addEventListener('abort', stop, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
-  })
 }

@@ -15,7 +15,8 @@ export const auth0: Profile = {
   clientActs: false,
   isClientsOwn: ({ sub, gty, sub_profile: profile }) =>
     (typeof sub === 'string' && sub.endsWith('@clients')) ||
-    [gty].flat().includes('client-credentials') ||
+    // Text or a list.
+    JSON.stringify(gty ?? '').includes('"client-credentials"') ||
     saysNoUser(profile),
   rules: [namesItsClient(CLIENT)],
 }

@@ -27,7 +27,7 @@ function isClientsOwn({ idtyp, scp, xms_sub_fct: facets }: JsonObject): boolean 
 
 /** Without a person there is no `scp`, or an empty one, or `/`; `roles` are there in either case. */
 function isDelegated(scp: Json | undefined): boolean {
-  return typeof scp === 'string' && scp !== '' && scp !== '/'
+  return typeof scp === 'string' && scp.trim() !== '' && scp.trim() !== '/'
 }
 
 /** An agent that uses its own user account has a token like a person's, and nobody else's authority. */

@@ -31,10 +31,10 @@ export const keycloak: Profile = {
       name: 'the account of no other client',
       section: 'Keycloak: service accounts',
       check(claims) {
-        const { azp, client_id: first, preferred_username: name } = claims
-        const account = `${CLIENTS_ACCOUNT}${azp}`.toLowerCase()
-        const named = typeof name === 'string' && name.startsWith(CLIENTS_ACCOUNT)
-        if ((named && name !== account) || (fromClientCredentials(claims) && first !== azp))
+        const { azp, client_id: first } = claims
+        const name = userName(claims)
+        const another = name.startsWith(CLIENTS_ACCOUNT) && name !== `${CLIENTS_ACCOUNT}${azp}`.toLowerCase()
+        if (another || (fromClientCredentials(claims) && first !== azp))
           throw new Denied('delegator_missing', 'the account of another client')
       },
     },
@@ -46,12 +46,17 @@ export const keycloak: Profile = {
  * refresh tokens. Without `sub` it may be a person's: light tokens leave that out.
  */
 function isClientsOwn(claims: JsonObject): boolean {
-  const { sub, sid, jti, client_id: first, preferred_username: name } = claims
+  const { sub, sid, jti, client_id: first } = claims
+  const name = userName(claims)
   if (sub === undefined) return false
   if (fromClientCredentials(claims)) return true
   if (typeof jti === 'string' && CLIENT_CREDENTIALS.test(jti)) return true
-  if (typeof name === 'string' && name !== '') return name.startsWith(CLIENTS_ACCOUNT)
-  return sid === undefined || first !== undefined
+  if (name !== '') return name.startsWith(CLIENTS_ACCOUNT)
+  return typeof sid !== 'string' || first !== undefined
+}
+
+function userName({ preferred_username: name }: JsonObject): string {
+  return typeof name === 'string' ? name.toLowerCase() : ''
 }
 
 function fromClientCredentials({ clientHost, clientAddress }: JsonObject): boolean {

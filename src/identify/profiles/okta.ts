@@ -17,7 +17,7 @@ export const okta: Profile = {
   tokenId: ['jti'],
   clientActs: false,
   isClientsOwn: ({ uid, act, sub_profile: profile }) =>
-    profile === undefined ? uid === undefined && act === undefined : saysNoUser(profile),
+    profile === undefined ? typeof uid !== 'string' && act === undefined : saysNoUser(profile),
   rules: [
     namesItsClient(CLIENT),
     {

@@ -101,6 +101,8 @@ describe('the exact object of a text', () => {
     ['1790000000.25', 1_790_000_000.25],
     ['1790000000.000', 1_790_000_000],
     ['1e-300', 1e-300],
+    ['1790000000.1234567', 1_790_000_000.123_456_7],
+    ['9007199254740992', 2 ** 53],
   ])('has %s as the number that it is', (digits, number) => {
     expect(exactObject(`{"n":${digits}}`)).toEqual({ n: number })
     expect(exactObject(`{"n":${digits},"id":12345678901234567890}`)).toMatchObject({ n: number })

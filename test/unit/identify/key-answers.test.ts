@@ -57,11 +57,11 @@ describe('an answer that is no set of keys', () => {
           ],
         }),
     ],
-    ['over 1 MiB', 'too_large', /over 1 MiB/, () => text(good().padEnd(1024 * 1024 + 1))],
+    ['over 256 KiB', 'too_large', /over 256 KiB/, () => text(good().padEnd(256 * 1024 + 1))],
     [
       'without end',
       'too_large',
-      /over 1 MiB/,
+      /over 256 KiB/,
       () => (_, response) => {
         const more = () => {
           while (response.write(' '.repeat(65_536)));
@@ -153,7 +153,7 @@ describe('an answer that is odd, and a set of keys all the same', () => {
   it.each([
     ['of another content type', () => text(good(), { 'content-type': 'text/html' })],
     ['without a content type', () => text(good())],
-    ['of 1 MiB', () => text(good().padEnd(1024 * 1024))],
+    ['of 256 KiB', () => text(good().padEnd(256 * 1024))],
     ['with a name twice, of which the last counts', () => text(`{"keys": [], ${good().slice(1)}`)],
     ['in many pieces', () => slowly],
   ] as [string, () => Server['answer']][])('is read: %s', async (_, answer) => {

@@ -83,6 +83,24 @@ describe('the cache of verified tokens', () => {
     expect(tokens.get('token-8000')).toBeDefined()
   })
 
+  it('keeps no more than two million characters that came once, and eight that came again', () => {
+    const { tokens, put } = cache()
+    const long = (number: number) => `${number}`.padEnd(16_384, '.')
+    for (let i = 0; i <= 128; i++) put(long(i))
+    expect(tokens.get(long(0))).toBeUndefined()
+    expect(tokens.get(long(1))).toBeDefined()
+    for (let i = 1_000; i <= 1_511; i++) {
+      put(long(i))
+      tokens.get(long(i))
+    }
+    expect(tokens.get(long(1))).toBeUndefined()
+    expect(tokens.get(long(1_000))).toBeDefined()
+    expect(tokens.get(long(1_511))).toBeDefined()
+    put('short')
+    expect(tokens.get('short')).toBeDefined()
+    expect(tokens.get(long(1_001))).toBeDefined()
+  })
+
   it('has one entry for a token, the last', () => {
     const { tokens, put } = cache()
     put('a')

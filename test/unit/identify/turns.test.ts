@@ -22,7 +22,7 @@ function desk() {
 const settled = () => new Promise(resolve => setImmediate(resolve))
 
 describe('a turn', () => {
-  it('comes at once for sixteen, then first come, first served', async () => {
+  it('comes at once for sixteen, then for the newest first', async () => {
     const { begun, ends, ask } = desk()
     const all = Array.from({ length: 20 }, () => ask())
     await settled()
@@ -30,40 +30,42 @@ describe('a turn', () => {
     ends[5]?.()
     ends[3]?.()
     await settled()
-    expect(begun.slice(16)).toEqual([16, 17])
+    expect(begun.slice(16)).toEqual([19, 18])
     for (const number of [...begun]) ends[number]?.()
     await settled()
     for (const number of begun) ends[number]?.()
     expect(await Promise.all(all)).toEqual(Array.from({ length: 20 }, (_, i) => i))
   })
 
-  it('is not waited for by more than a thousand and some, and then again', async () => {
+  it('is lost by the oldest where more than a thousand and some wait', async () => {
     const { ends, ask } = desk()
     const all = Array.from({ length: 16 + 1_024 }, () => ask())
-    await expect(ask()).rejects.toThrow('overloaded')
     await settled()
+    void ask()
+    await expect(all[16]).rejects.toThrow('overloaded')
     ends[0]?.()
     await all[0]
     await settled()
     void ask()
-    await expect(ask()).rejects.toThrow('overloaded')
+    void ask()
+    await expect(all[17]).rejects.toThrow('overloaded')
   })
 
   it('is passed on by who has stopped waiting, without any work', async () => {
     const { begun, ends, ask } = desk()
     for (let i = 0; i < 16; i++) void ask()
+    const stays = ask()
     const leaving = new AbortController()
     const gone = ask(leaving.signal)
-    const stays = ask()
     leaving.abort(new Denied('deadline'))
     await settled()
     ends[0]?.()
     await expect(gone).rejects.toThrow('deadline')
     await settled()
-    expect(begun).not.toContain(16)
-    expect(begun).toContain(17)
-    ends[17]?.()
-    expect(await stays).toBe(17)
+    expect(begun).toContain(16)
+    expect(begun).not.toContain(17)
+    ends[16]?.()
+    expect(await stays).toBe(16)
   })
 
   it('is passed on by work that fails', async () => {
