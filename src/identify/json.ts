@@ -3,15 +3,15 @@ import { isObject, type JsonObject } from '../types.ts'
 
 const DEEPEST = 32
 /** Each costs more than any other part of JSON, and real tokens have a few dozen. */
-const MOST_NAMES = 512
-/** Texts, brackets and commas; a list of two thousand groups is the longest that fits. */
-const MOST_MARKS = 4_096
+const MOST_NAMES = 400
+/** Texts, brackets and commas; a list of 1,500 groups is the longest that fits. */
+const MOST_MARKS = 3_072
 /** The policy engine spells a number out, digit by digit. */
 const LARGEST_EXPONENT = 999
 
 /**
  * A JSON object that every reader reads alike: no key twice at any depth (RFC 7519, section 4), nesting up to
- * 32, no text with half a surrogate pair; and that is read in no time, with at most 512 names and about 2,000
+ * 32, no text with half a surrogate pair; and that is read in no time, with at most 400 names and about 1,500
  * values. Undefined otherwise. Numbers are doubles.
  */
 export function strictObject(text: string): JsonObject | undefined {
