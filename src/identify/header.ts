@@ -38,6 +38,15 @@ export const HEADER_RULES: readonly HeaderRule[] = [
       if (kid !== undefined && typeof kid !== 'string') throw new Denied('token_malformed', 'kid')
     },
   },
+  {
+    // That somebody could encrypt it does not say who wrote it.
+    name: 'not encrypted',
+    section: 'RFC 7516, 9; BCP 225, 2.1',
+    check(header) {
+      if (Object.hasOwn(header, 'enc'))
+        throw new Denied('token_malformed', 'the header of an encrypted token')
+    },
+  },
 ]
 
 /** Refuses by the first of HEADER_RULES that does not hold; gives what a key is chosen by. */

@@ -1,6 +1,6 @@
 import { compactVerify, errors } from 'jose'
 import { Denied } from '../denied.ts'
-import type { VerificationKey } from './keys.ts'
+import type { VerificationKey } from './keys/key-set.ts'
 
 /**
  * Refuses (`signature_invalid`) unless this key made the signature (RFC 7515, section 5.2) with this

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import type { Clock, Identity } from '../types.ts'
-import type { KeySource } from './key-source.ts'
+import type { KeySource } from './keys/key-source.ts'
 
 /** Tokens, and their characters: an identity takes up to seven times as much as the longest of them. */
 const SEEN_ONCE = { most: 2_000, characters: 2 * 1024 * 1024 }

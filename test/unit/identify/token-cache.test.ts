@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { KeySource } from '../../../src/identify/key-source.ts'
+import type { KeySource } from '../../../src/identify/keys/key-source.ts'
 import { createTokenCache } from '../../../src/identify/token-cache.ts'
 import type { Identity } from '../../../src/types.ts'
 import { identity } from '../trail.ts'

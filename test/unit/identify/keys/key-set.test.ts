@@ -1,8 +1,8 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { chooseKey, readKeySet } from '../../../src/identify/keys.ts'
-import { KeysUnreadable } from '../../../src/identify/keys-unreadable.ts'
-import { type Key, newKey } from './issuer.ts'
+import { chooseKey, readKeySet } from '../../../../src/identify/keys/key-set.ts'
+import { KeysUnreadable } from '../../../../src/identify/keys/keys-unreadable.ts'
+import { type Key, newKey } from '../issuer.ts'
 
 let rsa: Key
 let p256: Key

@@ -1,5 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { AGENT, claims, json, type Key, NOW, newKey, type Server, startServer, until } from './issuer.ts'
+import { AGENT, claims, json, type Key, NOW, newKey, type Server, startServer, until } from '../issuer.ts'
 import { asked, deadline, keyRooms, refresh } from './key-room.ts'
 
 let key: Key

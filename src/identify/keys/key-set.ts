@@ -1,6 +1,6 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { z } from 'zod'
-import { Denied } from '../denied.ts'
+import { Denied } from '../../denied.ts'
 import { KeysUnreadable } from './keys-unreadable.ts'
 import { isWeak } from './weak-keys.ts'
 

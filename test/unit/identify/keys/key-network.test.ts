@@ -5,9 +5,9 @@ import { type AddressInfo, connect, createServer, type Server as NetServer, type
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { Unusable } from '../../../src/unusable.ts'
-import { certificatesIn, openssl } from '../listen/certificates.ts'
-import { AGENT, claims, json, type Key, newKey, type Server, startServer, until } from './issuer.ts'
+import { Unusable } from '../../../../src/unusable.ts'
+import { certificatesIn, openssl } from '../../listen/certificates.ts'
+import { AGENT, claims, json, type Key, newKey, type Server, startServer, until } from '../issuer.ts'
 import { type KeyRoom, keyRooms } from './key-room.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'keys-'))

@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Clock, Log } from '../types.ts'
-import { Unusable } from '../unusable.ts'
-import { type WatchedFile, watchedFile } from '../watched-file.ts'
+import type { Clock, Log } from '../../types.ts'
+import { Unusable } from '../../unusable.ts'
+import { type WatchedFile, watchedFile } from '../../watched-file.ts'
+import type { IssuerSettings } from '../settings.ts'
 import { createKeyFetch } from './key-fetch.ts'
 import { readKeyFile } from './key-file.ts'
-import { type Ignored, readKeySet, type VerificationKey } from './keys.ts'
+import { type Ignored, readKeySet, type VerificationKey } from './key-set.ts'
 import { asUnreadable, type KeyFault, KeysUnreadable } from './keys-unreadable.ts'
-import type { IssuerSettings } from './settings.ts'
 
 /** For as long a key that the issuer has withdrawn may still be believed. */
 const REFRESH_MS = 5 * 60_000

@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici'
-import { Unusable } from '../unusable.ts'
+import { Unusable } from '../../unusable.ts'
+import { type IssuerSettings, isTrustworthyUrl } from '../settings.ts'
 import { KeysUnreadable } from './keys-unreadable.ts'
-import { type IssuerSettings, isTrustworthyUrl } from './settings.ts'
 
 /** For discovery and keys together: with the pause of 10 s, a rotated key is known within 15 s. */
 const PATIENCE_MS = 5_000

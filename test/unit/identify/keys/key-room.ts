@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, vi } from 'vitest'
-import { Denied } from '../../../src/denied.ts'
-import { createMetrics } from '../../../src/record/record.ts'
-import type { Deadline } from '../../../src/types.ts'
-import { type Server, startRoom, until } from './issuer.ts'
+import { Denied } from '../../../../src/denied.ts'
+import { createMetrics } from '../../../../src/record/record.ts'
+import type { Deadline } from '../../../../src/types.ts'
+import { type Server, startRoom, until } from '../issuer.ts'
 
 /** What an operator sees of the keys of one issuer. */
 export interface Scrape {

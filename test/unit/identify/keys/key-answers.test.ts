@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { createServer } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { AGENT, claims, json, type Key, NOW, newKey, type Server, startServer } from './issuer.ts'
+import { AGENT, claims, json, type Key, NOW, newKey, type Server, startServer } from '../issuer.ts'
 import { keyRooms, refresh } from './key-room.ts'
 
 let key: Key

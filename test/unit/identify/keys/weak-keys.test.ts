@@ -1,7 +1,7 @@
 import { createPublicKey, generateKeyPairSync, generatePrimeSync, randomBytes, verify } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { readKeySet } from '../../../src/identify/keys.ts'
-import { isWeak } from '../../../src/identify/weak-keys.ts'
+import { readKeySet } from '../../../../src/identify/keys/key-set.ts'
+import { isWeak } from '../../../../src/identify/keys/weak-keys.ts'
 
 const PRIMES = Array.from({ length: 700 }, (_, i) => i + 2).filter((n, _, all) =>
   all.every(divisor => divisor >= n || n % divisor !== 0),

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { AGENT, claims, json, type Key, NOW, newKey, type Server, startServer, until } from './issuer.ts'
+import { AGENT, claims, json, type Key, NOW, newKey, type Server, startServer, until } from '../issuer.ts'
 import { asked, deadline, type KeyRoom, keyRooms, refresh } from './key-room.ts'
 
 const DAY_MS = 24 * 60 * 60_000
