@@ -60,8 +60,9 @@ interface Options extends ErrorOptions {
 }
 
 /**
- * A refusal. The message is the reason alone; `detail` is a constant phrase for the log, never a value from
- * the request; `parties` says whose token was refused, where it is certain that its issuer wrote it.
+ * A refusal. The message is the reason alone; `detail` is a constant phrase or a configured name for the log,
+ * never a value from the request; `parties` says whose token was refused, where it is certain that its issuer
+ * wrote it.
  */
 export class Denied extends Error {
   override readonly name = 'Denied'

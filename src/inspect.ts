@@ -39,7 +39,7 @@ export async function readToken(
     const what = file === '-' ? 'standard input' : 'the file of --token, which is not for the token itself'
     throw new Unusable(`cannot read ${what} (${(error as NodeJS.ErrnoException).code})`)
   }
-  const token = text.trim().replace(/^bearer\s+/i, '')
+  const token = text.trim().replace(/^(?:authorization:\s*)?bearer\s+/i, '')
   if (token === '') throw new Unusable('there is no token on standard input, nor a --token FILE with one')
   return token
 }

@@ -64,6 +64,7 @@ async function main(args: readonly string[]): Promise<number | undefined> {
     case '':
       throw new Usage('a command is missing')
     default:
+      if (positionals[0] === 'config') throw new Usage('config check or config schema')
       if (positionals[0] === 'token') throw new Usage('token inspect or token mint; no token as an argument')
       throw new Usage(shown(positionals, `unknown command: ${positionals.join(' ')}`))
   }

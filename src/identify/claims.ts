@@ -59,7 +59,7 @@ const CLAIM_RULES: readonly ClaimRule[] = [
     section: 'RFC 7519, 4',
     check(claims, { required_claims: names }) {
       for (const name of names)
-        if (!Object.hasOwn(claims, name) || claims[name] === null) throw new Denied('claim_missing')
+        if (!Object.hasOwn(claims, name) || claims[name] === null) throw new Denied('claim_missing', name)
     },
   },
   {
@@ -77,7 +77,7 @@ const CLAIM_RULES: readonly ClaimRule[] = [
     check(claims, issuer) {
       for (const name of PROFILES[issuer.profile].client)
         if (claims[name] !== undefined && (typeof claims[name] !== 'string' || claims[name] === ''))
-          throw new Denied('claim_invalid', 'client')
+          throw new Denied('claim_invalid', name)
       if (issuer.clients.length > 0 && !issuer.clients.includes(clientOf(claims, issuer) ?? ''))
         throw new Denied('client_not_allowed')
     },

@@ -157,7 +157,10 @@ export function createKeySource(
   function failed({ fault, message, code }: KeysUnreadable): void {
     const held = current().size
     if (error !== message)
-      log.warn({ issuer: name, keys: held, code }, `the keys of an issuer could not be read: ${message}`)
+      log.warn(
+        { issuer: name, keys: held, outcome: fault, code },
+        `the keys of an issuer could not be read: ${message}`,
+      )
     error = message
     events.keysFetched(name, fault)
     events.keysLoaded(name, held, readAt ?? 0)

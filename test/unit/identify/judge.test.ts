@@ -146,7 +146,7 @@ describe('a refusal', () => {
 
   it('keeps its note, and holds no claim but whose token it was', () => {
     const { detail, parties, message } = refused({ azp: '', secret: 'sec-ret', nonce: 'sec-ret' })
-    expect(detail).toBe('client')
+    expect(detail).toBe('azp')
     expect(message).toBe('claim_invalid')
     expect(JSON.stringify(parties)).not.toContain('sec-ret')
     expect(parties).not.toHaveProperty('claims')

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
@@ -21,10 +22,13 @@ beforeAll(async () => {
   certificates.authority('other-ca')
   for (const [name, host, days] of [
     ['good', 'localhost', '1'],
-    ['expired', 'localhost', '-1'],
+    ['expired', 'localhost', '0'],
     ['elsewhere', 'idp.example.com', '1'],
   ] as const)
     leaf(name, host, days)
+  // Valid to the second in which it was made: some versions of openssl make none that is over already.
+  const { validToDate } = new X509Certificate(readFileSync(certificates.path('expired.crt')))
+  await until('a certificate to be over', () => Date.now() > validToDate.getTime() + 1_000)
 })
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 beforeEach(() => {
