@@ -102,9 +102,13 @@ const CLAIM_RULES: readonly ClaimRule[] = [
   },
 ]
 
+const RULES_BY_PROFILE: ReadonlyMap<string, readonly ClaimRule[]> = new Map(
+  Object.entries(PROFILES).map(([name, { rules }]) => [name, [...CLAIM_RULES, ...rules]]),
+)
+
 /** The rules for the claims of this issuer's tokens, those of its profile last. */
 export function claimRules({ profile }: IssuerSettings): readonly ClaimRule[] {
-  return [...CLAIM_RULES, ...PROFILES[profile].rules]
+  return RULES_BY_PROFILE.get(profile) as readonly ClaimRule[]
 }
 
 function isListOfTexts(value: Json): value is readonly string[] {

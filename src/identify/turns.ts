@@ -15,6 +15,7 @@ export interface Turns {
 }
 
 interface Waiting {
+  readonly signal: AbortSignal
   begin(): void
   refuse(denied: Denied): void
 }
@@ -29,8 +30,10 @@ export function createTurns(): Turns {
       running++
       return
     }
+    // Nobody waits for these any more, and the newest being first they might never come up.
+    while (waiting[0]?.signal.aborted) waiting.shift()?.refuse(new Denied('deadline'))
     if (waiting.length >= MOST_WAITING) waiting.shift()?.refuse(new Denied('overloaded'))
-    await new Promise<void>((begin, refuse) => waiting.push({ begin, refuse }))
+    await new Promise<void>((begin, refuse) => waiting.push({ signal, begin, refuse }))
     if (!signal.aborted) return
     next()
     throw signal.reason

@@ -68,6 +68,23 @@ describe('a turn', () => {
     expect(await stays).toBe(16)
   })
 
+  it('is not kept from others by those who have stopped waiting', async () => {
+    const { ask } = desk()
+    for (let i = 0; i < 16; i++) void ask()
+    const leaving = new AbortController()
+    const gone = Promise.allSettled(Array.from({ length: 1_024 }, () => ask(leaving.signal)))
+    leaving.abort(new Denied('deadline'))
+    let lost = false
+    void ask().catch(() => {
+      lost = true
+    })
+    const reasons = (await gone).map(each => each.status === 'rejected' && each.reason.reason)
+    expect(new Set(reasons)).toEqual(new Set(['deadline']))
+    for (let i = 0; i < 1_023; i++) void ask()
+    await settled()
+    expect(lost).toBe(false)
+  })
+
   it('is passed on by work that fails', async () => {
     const { turns } = desk()
     const signal = new AbortController().signal
