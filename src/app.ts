@@ -74,6 +74,7 @@ export async function startService(file: string, log: Log): Promise<Service> {
     check: (read, deadline) => engine.check(read, deadline),
     log,
     clock,
+    events: metrics,
     metrics: metrics.page,
     readiness,
   }).catch(async (error: unknown) => {
@@ -117,6 +118,7 @@ export async function startService(file: string, log: Log): Promise<Service> {
   }
 
   async function replaceConfiguration(): Promise<void> {
+    watched.reading()
     const next = readConfig(file)
     const nextRecord = isDeepStrictEqual(next.decision_log, config.decision_log)
       ? record

@@ -80,6 +80,7 @@ export function createCheck(
       const decision = decide(context)
       // A late allow is no allow: Envoy has stopped waiting, and what was true may no longer be.
       if (enter(trail, 'respond') > deadline.at) throw new Denied('deadline')
+      if (deadline.cancelled()) throw new Denied('cancelled')
       trail.decision = decision
       return answer(trail)
     } catch (thrown) {

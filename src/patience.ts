@@ -11,7 +11,11 @@ export async function withPatience<Result>(
   const patience = new AbortController()
   const timer = setTimeout(() => patience.abort(new Denied('deadline')), PATIENCE_MS)
   try {
-    return await work({ at: clock() + PATIENCE_MS, signal: () => patience.signal })
+    return await work({
+      at: clock() + PATIENCE_MS,
+      cancelled: () => patience.signal.aborted,
+      signal: () => patience.signal,
+    })
   } finally {
     clearTimeout(timer)
   }

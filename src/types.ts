@@ -202,6 +202,8 @@ export type Stage = 'identify' | 'gather' | 'decide' | 'respond'
 export interface Deadline {
   /** Milliseconds since the epoch. */
   readonly at: number
+  /** Whether the caller has stopped waiting. */
+  cancelled(): boolean
   /**
    * Aborts with a Denied (`deadline` or `cancelled`). Made on first use: a check that never waits never makes
    * one.

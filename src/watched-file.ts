@@ -8,6 +8,8 @@ export interface WatchedFile {
    * itself.
    */
   onChange(act: () => void): void
+  /** The file as it is now is about to be read: no change any more. */
+  reading(): void
   close(): void
 }
 
@@ -27,6 +29,9 @@ export function watchedFile(file: string): WatchedFile {
         seen = now
         act()
       }, POLL_MS).unref()
+    },
+    reading() {
+      seen = versionOf(file)
     },
     close: () => clearInterval(looking),
   }

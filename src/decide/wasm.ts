@@ -108,8 +108,13 @@ function instantiate(module: WebAssembly.Module, data: ArrayBuffer): Instance {
   return instance
 }
 
+const OPA_EXPORTS = ['opa_wasm_abi_version', 'opa_wasm_abi_minor_version']
+
 function link(module: WebAssembly.Module): { instance: Instance; missing: string[] } {
   try {
+    // Of what is no policy the package would tell on standard error, beside our log and our message.
+    const exported = new Set(WebAssembly.Module.exports(module).map(({ name }) => name))
+    if (!OPA_EXPORTS.every(name => exported.has(name))) throw new Error('another program')
     const instance = loadPolicySync(module, { initial: FIRST_PAGES, maximum: MOST_PAGES })
     return { instance, missing: requiredBuiltins(instance).filter(name => !HOST_BUILTINS.has(name)) }
   } catch {

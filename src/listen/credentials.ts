@@ -1,72 +1,80 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { createSecureContext } from 'node:tls'
 import { ServerCredentials } from '@grpc/grpc-js'
+import type { Log } from '../types.ts'
 import { Unusable } from '../unusable.ts'
+import { watchedFile } from '../watched-file.ts'
+import { type KeyPair, readKeyPair, type TlsSettings } from './key-pair.ts'
 
-export interface TlsSettings {
-  readonly cert: string
-  readonly key: string
-  /** Given, clients must show a certificate of this CA. */
-  readonly client_ca?: string | undefined
+export interface CertificateEvents {
+  /** When the certificate that is shown ends, in seconds since the epoch. */
+  certificateLoaded(notAfter: number): void
+  certificateFailed(): void
+}
+
+export interface Credentials {
+  readonly credentials: ServerCredentials
+  /** Looks at the files no more. */
+  close(): void
 }
 
 /**
- * Reads and checks the certificate, its key and the CA of the clients; not whether they are in date.
- * Unusable, by file.
+ * TLS by files that are read again when one was replaced. Connections go on with what they began with; new
+ * ones are shown the new certificate and held to the new CA. What cannot be used, such as a certificate whose
+ * key is still the old one, leaves the pair before in force. Unusable where that is so at the start.
  */
-export function readCredentials(tls: TlsSettings | undefined): ServerCredentials {
-  if (!tls) return ServerCredentials.createInsecure()
-  const cert = readPem('cert', tls.cert)
-  const key = readPem('key', tls.key)
-  const [leaf] = certificates('cert', tls.cert, cert)
-  if (!leaf?.checkPrivateKey(privateKey(tls.key, key)))
-    throw new Unusable(`listen.tls: the key ${tls.key} is not that of the certificate ${tls.cert}`)
-  assertAccepted(tls, { cert, key })
-  if (tls.client_ca === undefined)
-    return ServerCredentials.createSsl(null, [{ private_key: key, cert_chain: cert }], false)
-  const clientCa = readPem('client_ca', tls.client_ca)
-  // OpenSSL takes a file without certificates for an empty list of authorities, and then refuses every
-  // client.
-  certificates('client_ca', tls.client_ca, clientCa)
-  return ServerCredentials.createSsl(clientCa, [{ private_key: key, cert_chain: cert }], true)
-}
+export function reloadedCredentials(
+  tls: TlsSettings,
+  { log, events }: { log: Log; events: CertificateEvents },
+): Credentials {
+  const files = [tls.cert, tls.key, ...(tls.client_ca === undefined ? [] : [tls.client_ca])]
+  const watched = files.map(watchedFile)
+  let loaded = readKeyPair(tls)
+  events.certificateLoaded(loaded.notAfter)
+  const credentials = ServerCredentials.createSsl(
+    loaded.ca ?? null,
+    [{ private_key: loaded.key, cert_chain: loaded.cert }],
+    loaded.ca !== undefined,
+  )
+  for (const file of watched) file.onChange(reload)
+  return {
+    credentials,
+    close() {
+      for (const file of watched) file.close()
+    },
+  }
 
-/**
- * OpenSSL has its own rules, such as the shortest key; otherwise one would hear of them as an address that
- * cannot be bound.
- */
-function assertAccepted(tls: TlsSettings, pair: { cert: Buffer; key: Buffer }): void {
-  try {
-    createSecureContext(pair)
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw new Unusable(`listen.tls: ${tls.cert} and ${tls.key} cannot be used (${code})`)
+  function reload(): void {
+    try {
+      const next = readKeyPair(tls)
+      if (same(next, loaded)) return
+      loaded = next
+      show(credentials, next)
+      events.certificateLoaded(next.notAfter)
+      log.info(
+        { not_after: new Date(next.notAfter * 1000) },
+        'the certificate was read again and is shown from now on',
+      )
+    } catch (error) {
+      events.certificateFailed()
+      const why = error instanceof Unusable ? error.message : `a fault inside: ${(error as Error)?.name}`
+      log.error({}, `${why}\nthe certificate before stays in force`)
+    }
   }
 }
 
-function readPem(name: string, file: string): Buffer {
-  try {
-    return readFileSync(file)
-  } catch (error) {
-    throw new Unusable(`listen.tls.${name}: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`)
+/** What grpc-js keeps for its own kinds of credentials; each server bound with these hears of it. */
+function show(credentials: ServerCredentials, { cert, key, ca }: KeyPair): void {
+  const own = credentials as unknown as {
+    _getConstructorOptions(): object
+    updateSecureContextOptions(options: object): void
   }
+  // Whatever is left out here falls back to Node's own choice: the list of ciphers too.
+  own.updateSecureContextOptions({ ...own._getConstructorOptions(), ca, cert: [cert], key: [key] })
 }
 
-function certificates(name: string, file: string, pem: Buffer): X509Certificate[] {
-  const blocks = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g)
-  try {
-    if (!blocks) throw new Error('none')
-    return blocks.map(block => new X509Certificate(block))
-  } catch {
-    throw new Unusable(`listen.tls.${name}: ${file} is no list of PEM certificates`)
-  }
+function same(one: KeyPair, other: KeyPair): boolean {
+  return (
+    one.cert.equals(other.cert) && one.key.equals(other.key) && one.ca?.equals(other.ca ?? NONE) !== false
+  )
 }
 
-function privateKey(file: string, pem: Buffer) {
-  try {
-    return createPrivateKey(pem)
-  } catch {
-    throw new Unusable(`listen.tls.key: ${file} is no unencrypted private key in PEM`)
-  }
-}
+const NONE = Buffer.alloc(0)

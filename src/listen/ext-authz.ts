@@ -6,10 +6,12 @@ import type {
 } from '@grpc/grpc-js'
 import { Denied, REASONS } from '../denied.ts'
 import type { Check, Clock, Deadline, DenyReply, Log, Reply } from '../types.ts'
+import { afterStalls } from './stall.ts'
 import { decodeCheckRequest } from './wire/check-request.ts'
 import { encodeCheckResponse, PREPARED_REFUSAL } from './wire/check-response.ts'
 
 export const AUTHORIZATION = 'envoy.service.auth.v3.Authorization'
+export const CHECK_PATH = `/${AUTHORIZATION}/Check`
 
 /**
  * Left of Envoy's own timeout for the way back: an answer that comes too late is Envoy's decision, not ours.
@@ -26,7 +28,7 @@ const asIs = (bytes: Buffer) => bytes
  */
 export const definition: ServiceDefinition = {
   Check: {
-    path: `/${AUTHORIZATION}/Check`,
+    path: CHECK_PATH,
     requestStream: false,
     responseStream: false,
     requestSerialize: asIs,
@@ -51,6 +53,8 @@ type Call = Pick<ServerUnaryCall<Buffer, Buffer>, 'request' | 'getDeadline' | 'c
 
 export interface ExtAuthz {
   readonly service: UntypedServiceImplementation
+  /** The refusal of a call whose message could not be taken, with its record. */
+  refuse(denied: Denied): Buffer
   /**
    * When every check that was begun has ended, with its record; those that were cut or answered for as well.
    */
@@ -61,6 +65,7 @@ export interface ExtAuthz {
 export function extAuthz(deps: { check: Check; checkTimeout: number; clock: Clock; log: Log }): ExtAuthz {
   const { check, checkTimeout, clock, log } = deps
   const running = new Set<Promise<Reply>>()
+  const begin = afterStalls(clock)
   /**
    * A log that cannot be written (a full disk) must not become a gRPC error, nor end the process from a
    * timer.
@@ -76,7 +81,25 @@ export function extAuthz(deps: { check: Check; checkTimeout: number; clock: Cloc
       'an answer could not be made; refused',
     )
 
-  return { service: { Check: answerCall }, ended: () => Promise.allSettled(running) }
+  return {
+    service: {
+      Check: (call: Call, done: sendUnaryData<Buffer>) => begin(() => answerCall(call, done)),
+    },
+    refuse,
+    ended: () => Promise.allSettled(running),
+  }
+
+  function refuse(denied: Denied): Buffer {
+    const read = () => {
+      throw denied
+    }
+    try {
+      return encodeCheckResponse(check(read, UNHURRIED) as Reply, fault)
+    } catch (error) {
+      fault(error)
+      return PREPARED_REFUSAL
+    }
+  }
 
   function answerCall(call: Call, done: sendUnaryData<Buffer>): void {
     const deadline = deadlineOf(call, checkTimeout, clock)
@@ -112,6 +135,13 @@ export function extAuthz(deps: { check: Check; checkTimeout: number; clock: Cloc
   }
 }
 
+/** Of what is refused unread. */
+const UNHURRIED: Deadline = {
+  at: Number.POSITIVE_INFINITY,
+  cancelled: () => false,
+  signal: () => new AbortController().signal,
+}
+
 interface CallDeadline extends Deadline {
   /** Once, a little after the deadline, unless cleared. */
   whenOver(late: () => void): void
@@ -126,11 +156,15 @@ function deadlineOf(call: Call, checkTimeout: number, clock: Clock): CallDeadlin
   let controller: AbortController | undefined
   return {
     at,
+    cancelled: () => call.cancelled,
     signal() {
       if (!controller) {
         const made = new AbortController()
         controller = made
-        after(at - clock(), () => made.abort(new Denied('deadline')))
+        const left = at - clock()
+        // At once where it is over: a timer would come after that of `whenOver`, which leaves no record.
+        if (left <= 0) made.abort(new Denied('deadline'))
+        else after(left, () => made.abort(new Denied('deadline')))
         if (call.cancelled) made.abort(new Denied('cancelled'))
         else call.on('cancelled', () => made.abort(new Denied('cancelled')))
       }

@@ -1,15 +1,18 @@
-import { Server, type ServerCredentials, setLogger } from '@grpc/grpc-js'
+import type { Server as NetServer } from 'node:net'
+import { Server, ServerCredentials, setLogger } from '@grpc/grpc-js'
 import type { Check, Clock, Log } from '../types.ts'
 import { cannotListen, freeSocket, isLocal } from './address.ts'
-import { readCredentials, type TlsSettings } from './credentials.ts'
+import { type CertificateEvents, reloadedCredentials } from './credentials.ts'
 import { CONNECTIONS_MS, drain } from './drain.ts'
-import { definition, extAuthz } from './ext-authz.ts'
+import { CHECK_PATH, definition, extAuthz } from './ext-authz.ts'
 import { addHealth } from './health.ts'
+import { heldAnswers } from './held-answer.ts'
+import type { TlsSettings } from './key-pair.ts'
 
 /** Well above our own limit on a message, so that the refusal of a large one is ours. */
 const MOST_RECEIVED = 64 * 1024 * 1024
-/** Envoy keeps a connection as long as it may: this spreads them anew over instances that came later. */
-const CONNECTION_AGE_MS = 30 * 60_000
+/** Of a connection that begins with TLS and goes no further. */
+const HANDSHAKE_MS = 10_000
 
 /**
  * Envoy resets a stream for every client that leaves. Node takes over 1,000 at once, and over 33 a second
@@ -18,9 +21,19 @@ const CONNECTION_AGE_MS = 30 * 60_000
  */
 const RESETS = { streamResetBurst: 1_000_000, streamResetRate: 100_000 }
 
+export interface GrpcEvents extends CertificateEvents {
+  /** There were as many connections as there may be. */
+  connectionRefused(): void
+}
+
 export interface GrpcSettings {
   readonly grpc: string
   readonly check_timeout: number
+  readonly max_connections: number
+  readonly max_concurrent_streams: number
+  readonly max_connection_age: number
+  readonly keepalive: number
+  readonly reflection: boolean
   readonly tls?: TlsSettings | undefined
 }
 
@@ -32,31 +45,48 @@ export interface GrpcServer {
   drain(): Promise<void>
 }
 
+/** What grpc-js hands on to node:http2 and has no option for, and what it made of it. */
+interface Own {
+  readonly commonServerOptions: object
+  readonly http2Servers: ReadonlyMap<NetServer, unknown>
+}
+
 /**
  * `envoy.service.auth.v3.Authorization` and `grpc.health.v1` on one address. Unusable when it cannot be
  * bound.
  */
 export async function createGrpcServer(
   settings: GrpcSettings,
-  deps: { check: Check; clock: Clock; log: Log },
+  deps: { check: Check; clock: Clock; log: Log; events: GrpcEvents },
 ): Promise<GrpcServer> {
   // Its errors reach us as values; printed beside our log they would be a second message, and no JSON.
   setLogger({ error() {}, info: console.error, debug: console.error })
+  const { service, refuse, ended } = extAuthz({ ...deps, checkTimeout: settings.check_timeout })
   const server = new Server({
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': MOST_RECEIVED,
-    'grpc.max_connection_age_ms': CONNECTION_AGE_MS,
+    'grpc.max_concurrent_streams': settings.max_concurrent_streams,
+    'grpc.max_connection_age_ms': settings.max_connection_age,
     'grpc.max_connection_age_grace_ms': CONNECTIONS_MS,
-    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_time_ms': settings.keepalive,
+    interceptors: [heldAnswers(CHECK_PATH, refuse)],
   })
-  // grpc-js has no option for it, and hands these on to node:http2.
-  Object.assign((server as unknown as { commonServerOptions: object }).commonServerOptions, RESETS)
-  const { service, ended } = extAuthz({ ...deps, checkTimeout: settings.check_timeout })
+  const own = server as unknown as Own
+  Object.assign(own.commonServerOptions, RESETS, { handshakeTimeout: HANDSHAKE_MS })
   server.addService(definition, service)
   const health = addHealth(server)
-  const credentials = readCredentials(settings.tls)
-  await freeSocket(settings.grpc)
-  const address = await bind(server, settings.grpc, credentials)
+  if (settings.reflection) (await import('./reflection.ts')).addReflection(server)
+  const tls = settings.tls && reloadedCredentials(settings.tls, deps)
+  const address = await freeSocket(settings.grpc)
+    .then(() => bind(server, settings.grpc, tls?.credentials ?? ServerCredentials.createInsecure()))
+    .catch((error: unknown) => {
+      tls?.close()
+      throw error
+    })
+  for (const listener of own.http2Servers.keys()) {
+    listener.maxConnections = settings.max_connections
+    listener.on('drop', deps.events.connectionRefused)
+  }
   if (!settings.tls && !isLocal(address))
     deps.log.warn({ grpc: address }, 'reachable from elsewhere without TLS: who stands in between decides')
 
@@ -70,7 +100,9 @@ export async function createGrpcServer(
         leaving() {
           leaving = true
           health.serving(false)
+          tls?.close()
         },
+        heard: health.endWatches,
         ended,
       }),
   }

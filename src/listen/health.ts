@@ -1,15 +1,34 @@
-import type { Server } from '@grpc/grpc-js'
+import type { Server, ServerWritableStream, UntypedServiceImplementation } from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
 import { AUTHORIZATION } from './ext-authz.ts'
+
+export interface Health {
+  serving(is: boolean): void
+  /** Ends every Watch, which would otherwise hold its connection for as long as its client likes. */
+  endWatches(): void
+}
+
+type Watch = ServerWritableStream<unknown, unknown>
 
 /**
  * `grpc.health.v1`: of the whole server (the empty name) and of Authorization; both NOT_SERVING until told
  * otherwise.
  */
-export function addHealth(server: Server): { serving(is: boolean): void } {
+export function addHealth(server: Server): Health {
   const names = ['', AUTHORIZATION]
   const health = new HealthImplementation(Object.fromEntries(names.map(name => [name, 'NOT_SERVING'])))
-  health.addToServer(server)
+  const watches = new Set<Watch>()
+  health.addToServer({
+    addService(definition, implementation) {
+      const { watch, ...others } = implementation as UntypedServiceImplementation
+      const kept = (call: Watch) => {
+        watches.add(call)
+        call.once('cancelled', () => watches.delete(call))
+        ;(watch as (call: Watch) => void)(call)
+      }
+      server.addService(definition, { ...others, watch: kept } as UntypedServiceImplementation)
+    },
+  })
   let told = false
   return {
     serving(is) {
@@ -17,6 +36,9 @@ export function addHealth(server: Server): { serving(is: boolean): void } {
       if (is === told) return
       told = is
       for (const name of names) health.setStatus(name, is ? 'SERVING' : 'NOT_SERVING')
+    },
+    endWatches() {
+      for (const call of watches) call.end()
     },
   }
 }

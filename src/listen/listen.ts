@@ -2,13 +2,15 @@ import { z } from 'zod'
 import { duration } from '../duration.ts'
 import type { Check, Clock, Log } from '../types.ts'
 import { type AdminDeps, createAdmin } from './admin.ts'
-import { createGrpcServer, type GrpcServer } from './grpc-server.ts'
+import { createGrpcServer, type GrpcEvents, type GrpcServer } from './grpc-server.ts'
 
+export type { GrpcEvents as ListenEvents } from './grpc-server.ts'
 export { heldRequestFromProtojson } from './protojson.ts'
 
 const HOST_PORT = /^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/
 const portFits = (text: string) => text.startsWith('unix:') || Number(/\d+$/.exec(text)?.[0]) <= 65_535
 const LONGEST_CHECK_MS = 60_000
+const LONGEST_AGE_MS = 24 * 60 * 60_000
 
 export const listenSettings = z.strictObject({
   grpc: z
@@ -29,6 +31,32 @@ export const listenSettings = z.strictObject({
     .describe(
       'Past it the answer is 503 deadline; the smaller of this and what Envoy waits, less 20 ms, counts.',
     ),
+  max_connections: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(1024)
+    .describe('To the gRPC port at a time; further ones are closed, and counted.'),
+  max_concurrent_streams: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(1024)
+    .describe('Checks at a time on one connection; Envoy opens another one for more.'),
+  max_connection_age: duration
+    .refine(ms => ms >= 1_000 && ms <= LONGEST_AGE_MS, 'from 1s to 24h')
+    .prefault('30m')
+    .describe('Then a connection is ended without losing a check, and spreads anew over the instances.'),
+  keepalive: duration
+    .refine(ms => ms >= 1_000 && ms <= LONGEST_AGE_MS, 'from 1s to 24h')
+    .prefault('30s')
+    .describe(
+      'After so long without a word a connection is asked, and cut where it does not answer in 20 s.',
+    ),
+  reflection: z
+    .boolean()
+    .default(false)
+    .describe('Whether grpc.reflection tells what is spoken here, for tools such as grpcurl.'),
   tls: z
     .strictObject({
       cert: z.string().min(1).describe('The certificate chain, PEM.'),
@@ -54,13 +82,21 @@ export interface ListenRoom extends Omit<GrpcServer, 'address'> {
 /** Opens both doors to the world. Unusable when an address or a certificate cannot be used. */
 export async function createListen(
   settings: ListenSettings,
-  { check, clock, log, ...admin }: { check: Check; clock: Clock; log: Log } & AdminDeps,
+  {
+    check,
+    clock,
+    log,
+    events,
+    ...admin
+  }: { check: Check; clock: Clock; log: Log; events: GrpcEvents } & AdminDeps,
 ): Promise<ListenRoom> {
   const pages = await createAdmin(settings.admin, admin)
-  const server = await createGrpcServer(settings, { check, clock, log }).catch(async (error: unknown) => {
-    await pages.close()
-    throw error
-  })
+  const server = await createGrpcServer(settings, { check, clock, log, events }).catch(
+    async (error: unknown) => {
+      await pages.close()
+      throw error
+    },
+  )
   return {
     grpc: server.address,
     admin: pages.address,

@@ -1,13 +1,14 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { DecideEvents } from '../decide/decide.ts'
 import type { IdentifyEvents } from '../identify/identify.ts'
+import type { ListenEvents } from '../listen/listen.ts'
 import type { Stage, Trail } from '../types.ts'
 
 /**
  * Everything that is counted. Label values come from closed sets: reasons, stages, and names from the
  * configuration.
  */
-export interface Metrics extends IdentifyEvents, DecideEvents {
+export interface Metrics extends IdentifyEvents, DecideEvents, ListenEvents {
   answered(trail: Trail, finishedAt: number): void
   pendingLogBytes(read: () => number): void
   logFailed(): void
@@ -118,6 +119,22 @@ export function createMetrics(version: string): Metrics {
     labelNames: ['outcome'],
     registers,
   })
+  const connections = new Counter({
+    name: 'agent_authz_connections_refused_total',
+    help: 'Connections to the gRPC port that were closed because there were max_connections already.',
+    registers,
+  })
+  const certificates = new Counter({
+    name: 'agent_authz_certificate_loads_total',
+    help: 'Attempts to read the certificate of the gRPC port, the first one included.',
+    labelNames: ['outcome'],
+    registers,
+  })
+  const certificateEnds = new Gauge({
+    name: 'agent_authz_certificate_not_after_timestamp_seconds',
+    help: 'When the certificate of the gRPC port ends.',
+    registers,
+  })
   const logErrors = new Counter({
     name: 'agent_authz_decision_log_errors_total',
     help: 'Times that the decision log began to fail.',
@@ -168,6 +185,12 @@ export function createMetrics(version: string): Metrics {
     },
     policyFailed: () => policyLoads.inc({ outcome: 'error' }),
     instanceReplaced: () => policyReplacements.inc(),
+    connectionRefused: () => connections.inc(),
+    certificateLoaded(notAfter) {
+      certificates.inc({ outcome: 'ok' })
+      certificateEnds.set(notAfter)
+    },
+    certificateFailed: () => certificates.inc({ outcome: 'error' }),
     configurationLoaded: outcome => configurations.inc({ outcome }),
     page: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   }

@@ -10,7 +10,11 @@ import { responseOf } from './listen/wire/oracle.ts'
 import { allow, deny, heldRequest, identity } from './trail.ts'
 
 const enforce = { mode: 'enforce', identity: 'required', authorization: 'remove', source: 'token' } as const
-const patient: Deadline = { at: Number.POSITIVE_INFINITY, signal: () => new AbortController().signal }
+const patient: Deadline = {
+  at: Number.POSITIVE_INFINITY,
+  cancelled: () => false,
+  signal: () => new AbortController().signal,
+}
 
 interface Run {
   reply: Reply

@@ -24,6 +24,11 @@ listen:
   grpc: unix:./run/authz.sock
   admin: 127.0.0.1:0
   check_timeout: 1s
+  max_connections: 16
+  max_concurrent_streams: 100
+  max_connection_age: 10m
+  keepalive: 10s
+  reflection: true
   tls: { cert: ./tls.crt, key: ./tls.key, client_ca: ./ca.crt }
 issuers:
   - name: corp
@@ -86,7 +91,16 @@ function whole(path: string, value: unknown): string {
 describe('a configuration', () => {
   it('needs little, and the rest has defaults', () => {
     expect(read(MINIMAL)).toEqual({
-      listen: { grpc: '127.0.0.1:9191', admin: '127.0.0.1:9192', check_timeout: 150 },
+      listen: {
+        grpc: '127.0.0.1:9191',
+        admin: '127.0.0.1:9192',
+        check_timeout: 150,
+        max_connections: 1024,
+        max_concurrent_streams: 1024,
+        max_connection_age: 1_800_000,
+        keepalive: 30_000,
+        reflection: false,
+      },
       issuers: [
         {
           name: 'corp',
@@ -125,6 +139,11 @@ describe('a configuration', () => {
         grpc: `unix:${folder}/run/authz.sock`,
         admin: '127.0.0.1:0',
         check_timeout: 1000,
+        max_connections: 16,
+        max_concurrent_streams: 100,
+        max_connection_age: 600_000,
+        keepalive: 10_000,
+        reflection: true,
         tls: { cert: `${folder}/tls.crt`, key: `${folder}/tls.key`, client_ca: `${folder}/ca.crt` },
       },
       issuers: [

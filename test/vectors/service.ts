@@ -77,6 +77,7 @@ export function createWorld() {
           logged = []
           const deadline: Deadline = {
             at: these.late ? these.now - 1 : Number.POSITIVE_INFINITY,
+            cancelled: () => false,
             signal: () => new AbortController().signal,
           }
           return { reply: await engine.check(() => decodeCheckRequest(bytes), deadline), records, logged }

@@ -26,6 +26,7 @@ export const ROUTE: RouteSettings = {
 
 export const patient: Deadline = {
   at: Number.POSITIVE_INFINITY,
+  cancelled: () => false,
   signal: () => new AbortController().signal,
 }
 

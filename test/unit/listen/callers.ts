@@ -8,9 +8,31 @@ import {
 } from '@grpc/grpc-js'
 import { service as health } from 'grpc-health-check'
 import { vi } from 'vitest'
-import type { GrpcServer } from '../../../src/listen/grpc-server.ts'
+import type { GrpcEvents, GrpcServer, GrpcSettings } from '../../../src/listen/grpc-server.ts'
 import type { AllowReply, DenyReply, Log } from '../../../src/types.ts'
 import { encodeRequest, responseOf } from './wire/oracle.ts'
+
+/** A port of its own, and time enough. */
+export const SETTINGS: GrpcSettings = {
+  grpc: '127.0.0.1:0',
+  check_timeout: 60_000,
+  max_connections: 1024,
+  max_concurrent_streams: 1024,
+  max_connection_age: 30 * 60_000,
+  keepalive: 30_000,
+  reflection: false,
+}
+
+/** What the server counted, kept. */
+export function keptEvents(): GrpcEvents & { readonly seen: string[] } {
+  const seen: string[] = []
+  return {
+    seen,
+    connectionRefused: () => void seen.push('connection refused'),
+    certificateLoaded: () => void seen.push('certificate loaded'),
+    certificateFailed: () => void seen.push('certificate failed'),
+  }
+}
 
 export const allowed: AllowReply = {
   kind: 'allow',

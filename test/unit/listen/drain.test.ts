@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vites
 import { Denied } from '../../../src/denied.ts'
 import { createGrpcServer, type GrpcServer, type GrpcSettings } from '../../../src/listen/grpc-server.ts'
 import type { Check, Deadline, Reply } from '../../../src/types.ts'
-import { allowed, type Caller, caller, keptLog, refused } from './callers.ts'
+import { allowed, type Caller, caller, keptEvents, keptLog, refused, SETTINGS } from './callers.ts'
 import { certificatesIn } from './certificates.ts'
 
 // Sockets keep real time; the pauses of `drain` pass when a test says so.
@@ -33,8 +33,8 @@ afterEach(async () => {
 
 async function started(check: Check = () => allowed, settings: Partial<GrpcSettings> = {}) {
   server = await createGrpcServer(
-    { grpc: '127.0.0.1:0', check_timeout: 60_000, ...settings },
-    { check, clock: Date.now, log: keptLog() },
+    { ...SETTINGS, ...settings },
+    { check, clock: Date.now, log: keptLog(), events: keptEvents() },
   )
   server.serving(true)
 }

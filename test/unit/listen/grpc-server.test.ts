@@ -11,7 +11,17 @@ import { createGrpcServer, type GrpcServer, type GrpcSettings } from '../../../s
 import { message } from '../../../src/listen/wire/writer.ts'
 import type { Check, Deadline, Reply } from '../../../src/types.ts'
 import { Unusable } from '../../../src/unusable.ts'
-import { allowed, type Caller, caller, keptLog, REQUEST, refused, stop } from './callers.ts'
+import {
+  allowed,
+  type Caller,
+  caller,
+  keptEvents,
+  keptLog,
+  REQUEST,
+  refused,
+  SETTINGS,
+  stop,
+} from './callers.ts'
 import { type Certificate, certificatesIn } from './certificates.ts'
 
 const PATH = '/envoy.service.auth.v3.Authorization/Check'
@@ -30,8 +40,8 @@ async function started(
   settings: Partial<GrpcSettings> = {},
 ): Promise<string> {
   const server = await createGrpcServer(
-    { grpc: '127.0.0.1:0', check_timeout: 60_000, ...settings },
-    { check: check as Check, clock: Date.now, log: keptLog() },
+    { ...SETTINGS, ...settings },
+    { check: check as Check, clock: Date.now, log: keptLog(), events: keptEvents() },
   )
   open.servers.push(server)
   return server.address
@@ -201,8 +211,8 @@ describe('an address', () => {
     ['localhost:0', 0],
   ])('%s without TLS is warned of where others can reach it', async (grpc, warnings) => {
     const log = keptLog()
-    const deps = { check: () => allowed, clock: Date.now, log }
-    open.servers.push(await createGrpcServer({ grpc, check_timeout: 60_000 }, deps))
+    const deps = { check: () => allowed, clock: Date.now, log, events: keptEvents() }
+    open.servers.push(await createGrpcServer({ ...SETTINGS, grpc }, deps))
     expect(log.lines.filter(({ level }) => level === 'warn')).toHaveLength(warnings)
   })
 

@@ -1,13 +1,13 @@
 import { status } from '@grpc/grpc-js'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createGrpcServer, type GrpcServer } from '../../../src/listen/grpc-server.ts'
-import { allowed, type Caller, caller, keptLog, stop } from './callers.ts'
+import { allowed, type Caller, caller, keptEvents, keptLog, SETTINGS, stop } from './callers.ts'
 
 let server: GrpcServer
 let envoy: Caller
 beforeEach(async () => {
-  const settings = { grpc: '127.0.0.1:0', check_timeout: 60_000 }
-  server = await createGrpcServer(settings, { check: () => allowed, clock: Date.now, log: keptLog() })
+  const deps = { check: () => allowed, clock: Date.now, log: keptLog(), events: keptEvents() }
+  server = await createGrpcServer(SETTINGS, deps)
   envoy = caller(server.address)
 })
 afterEach(async () => {

@@ -8,7 +8,7 @@ import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
 import { createListen, type ListenRoom, listenSettings } from '../../../src/listen/listen.ts'
 import type { Check, Deadline, Reply } from '../../../src/types.ts'
 import { Unusable } from '../../../src/unusable.ts'
-import { allowed, caller, keptLog, refused, stop } from './callers.ts'
+import { allowed, caller, keptEvents, keptLog, refused, stop } from './callers.ts'
 
 const problems = (settings: unknown) =>
   listenSettings.safeParse(settings).error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
@@ -19,6 +19,11 @@ describe('the settings', () => {
       grpc: '127.0.0.1:9191',
       admin: '127.0.0.1:9192',
       check_timeout: 150,
+      max_connections: 1024,
+      max_concurrent_streams: 1024,
+      max_connection_age: 1_800_000,
+      keepalive: 30_000,
+      reflection: false,
     })
   })
 
@@ -130,6 +135,7 @@ async function started(settings: object = {}, check: Check = () => allowed): Pro
       check,
       clock: Date.now,
       log: keptLog(),
+      events: keptEvents(),
       metrics: async () => ({ contentType: 'text/plain', text: 'agent_authz_up 1\n' }),
       readiness: () => ({ ready: false, detail: { stopping: true } }),
     },
@@ -218,12 +224,13 @@ describe('the two doors', () => {
   it('leave nothing behind that keeps the process alive, once shut', async () => {
     const script = `
       import { createListen, listenSettings } from '../../../src/listen/listen.ts'
-      import { allowed, caller, keptLog } from './callers.ts'
+      import { allowed, caller, keptEvents, keptLog } from './callers.ts'
       const settings = listenSettings.parse({ grpc: '127.0.0.1:0', admin: '127.0.0.1:0' })
       const room = await createListen(settings, {
         check: async (_, deadline) => deadline.signal() && allowed,
         clock: Date.now,
         log: keptLog(),
+        events: keptEvents(),
         metrics: async () => ({ contentType: 'text/plain', text: '' }),
         readiness: () => ({ ready: true, detail: {} }),
       })

@@ -91,6 +91,7 @@ export function deadline(): Deadline & { pass(reason?: 'deadline' | 'cancelled')
   const made = {
     at: Number.POSITIVE_INFINITY,
     waiting: false,
+    cancelled: () => controller.signal.aborted,
     signal: () => {
       made.waiting = true
       return controller.signal

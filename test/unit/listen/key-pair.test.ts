@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readCredentials, type TlsSettings } from '../../../src/listen/credentials.ts'
+import { readKeyPair, type TlsSettings } from '../../../src/listen/key-pair.ts'
 import { Unusable } from '../../../src/unusable.ts'
 import { type Certificate, certificatesIn, openssl, RSA } from './certificates.ts'
 
@@ -46,11 +46,7 @@ describe('a certificate with its key', () => {
     ['and a CA of the clients', () => ({ ...pair(server), client_ca: ca.crt })],
     ['and several CAs', () => ({ ...pair(server), client_ca: concat('cas', ca.pem, other.pem) })],
   ])('can be used: %s', (_, settings) => {
-    expect(readCredentials(settings())._isSecure()).toBe(true)
-  })
-
-  it('is not needed: then there is no TLS', () => {
-    expect(readCredentials(undefined)._isSecure()).toBe(false)
+    expect(readKeyPair(settings()).notAfter).toBeGreaterThan(Date.now() / 1000)
   })
 })
 
@@ -142,7 +138,7 @@ const lines = (pem: Buffer) =>
 
 function refusal(settings: TlsSettings): string {
   try {
-    readCredentials(settings)
+    readKeyPair(settings)
   } catch (error) {
     expect(error).toBeInstanceOf(Unusable)
     return (error as Unusable).message

@@ -1,0 +1,39 @@
+import { type ServerInterceptingCall, type ServerInterceptor, status } from '@grpc/grpc-js'
+import { Denied } from '../denied.ts'
+
+/** What grpc-js itself ends a call with before its handler has heard of it, and what that is here. */
+const REFUSED: { readonly [code: number]: Denied } = {
+  [status.RESOURCE_EXHAUSTED]: new Denied('request_too_large', 'message over 64 MiB'),
+  [status.INTERNAL]: new Denied('request_malformed', 'not a message of gRPC'),
+  [status.UNIMPLEMENTED]: new Denied('request_malformed', 'a compression that is not known'),
+}
+
+/** What grpc-js knows of a call, and its types do not name. */
+interface Own {
+  readonly metadataSent: boolean
+  checkCancelled(): boolean
+}
+
+/**
+ * Answers the calls of `path` that grpc-js would end with an error (a message that is too long or cannot be
+ * unpacked) by a refusal, since Envoy may let an error through. `refuse` gives its bytes.
+ */
+export function heldAnswers(path: string, refuse: (denied: Denied) => Buffer): ServerInterceptor {
+  return (method, call) => {
+    // Not the wrapper that grpc-js has for interceptors: it would cost every check a little.
+    const same = call as ServerInterceptingCall
+    if (method.path !== path) return same
+    const end = call.sendStatus.bind(call)
+    const own = call as unknown as Own
+    // Also what grpc-js calls on itself, which an interceptor around it would not see.
+    call.sendStatus = ended => {
+      const denied = REFUSED[ended.code]
+      // Who has left gets no answer, and one that could not be written has its record already.
+      if (!denied || own.metadataSent || own.checkCancelled()) return end(ended)
+      // What else grpc-js finds wrong with it, such as that no message came, is answered already.
+      call.sendStatus = () => undefined
+      call.sendMessage(refuse(denied), () => end({ code: status.OK, details: '' }))
+    }
+    return same
+  }
+}

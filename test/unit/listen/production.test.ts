@@ -1,0 +1,229 @@
+import { once } from 'node:events'
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { connect as connectHttp2 } from 'node:http2'
+import { connect as connectTcp } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
+import { gzipSync } from 'node:zlib'
+import { credentials } from '@grpc/grpc-js'
+import { afterAll, afterEach, expect, it, vi } from 'vitest'
+import { asDenied } from '../../../src/denied.ts'
+import { createGrpcServer, type GrpcServer, type GrpcSettings } from '../../../src/listen/grpc-server.ts'
+import type { Check } from '../../../src/types.ts'
+import {
+  allowed,
+  type Caller,
+  caller,
+  keptEvents,
+  keptLog,
+  REQUEST,
+  read,
+  refused,
+  SETTINGS,
+  stop,
+} from './callers.ts'
+import { certificatesIn } from './certificates.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'production-'))
+const make = certificatesIn(folder)
+const open: { servers: GrpcServer[]; callers: Caller[] } = { servers: [], callers: [] }
+afterEach(async () => {
+  for (const each of open.callers.splice(0)) each.close()
+  for (const server of open.servers.splice(0)) await stop(server)
+})
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+/** Answers as the real check does: what cannot be read is refused by its reason. */
+const judged: Check = request => {
+  try {
+    request()
+    return allowed
+  } catch (thrown) {
+    return refused(400, asDenied(thrown).reason)
+  }
+}
+
+async function started(settings: Partial<GrpcSettings> = {}, check: Check = judged) {
+  const [log, events] = [keptLog(), keptEvents()]
+  const server = await createGrpcServer({ ...SETTINGS, ...settings }, { check, clock: Date.now, log, events })
+  open.servers.push(server)
+  return { address: server.address, port: Number(server.address.split(':').at(-1)), log, events }
+}
+
+function calling(address: string, as = credentials.createInsecure()): Caller {
+  const made = caller(address, as)
+  open.callers.push(made)
+  return made
+}
+
+/** One call by hand: the bytes of its messages, and what came back. */
+async function call(address: string, frames: Buffer, headers: Record<string, string> = {}) {
+  const session = connectHttp2(`http://${address}`)
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': '/envoy.service.auth.v3.Authorization/Check',
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    ...headers,
+  })
+  let status: unknown
+  stream.on('trailers', trailers => {
+    status = trailers['grpc-status']
+  })
+  stream.on('error', () => undefined)
+  stream.end(frames)
+  const chunks: Buffer[] = []
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+  await once(stream, 'close')
+  session.destroy()
+  return { status, answer: read(Buffer.concat(chunks).subarray(5)) }
+}
+
+function frame(message: Buffer, { packed = false, length = message.length } = {}): Buffer {
+  const head = Buffer.alloc(5)
+  head.writeUInt8(packed ? 1 : 0, 0)
+  head.writeUInt32BE(length, 1)
+  return Buffer.concat([head, message])
+}
+
+it.each<[string, Buffer, Record<string, string>, string]>([
+  ['a message over 64 MiB', frame(REQUEST, { length: 65 * 1024 * 1024 }), {}, 'request_too_large'],
+  [
+    'one that unpacks to over 64 MiB',
+    frame(gzipSync(Buffer.alloc(65 * 1024 * 1024)), { packed: true }),
+    { 'grpc-encoding': 'gzip' },
+    'request_too_large',
+  ],
+  [
+    'one that cannot be unpacked',
+    frame(REQUEST, { packed: true }),
+    { 'grpc-encoding': 'gzip' },
+    'request_malformed',
+  ],
+  [
+    'one packed in an unknown way',
+    frame(REQUEST, { packed: true }),
+    { 'grpc-encoding': 'zz' },
+    'request_malformed',
+  ],
+  ['two messages in one call', Buffer.concat([frame(REQUEST), frame(REQUEST)]), {}, 'request_malformed'],
+  ['no message', Buffer.alloc(0), {}, 'request_malformed'],
+])(
+  'what gRPC itself would end with an error is refused as anything else: %s',
+  async (_, frames, headers, reason) => {
+    const check = vi.fn(judged)
+    const { address } = await started({}, check)
+    const { status, answer } = await call(address, frames, headers)
+    expect(status).toBe('0')
+    expect(answer).toMatchObject({ code: 7, status: 400, metadata: { reason } })
+    expect(check).toHaveBeenCalledTimes(1)
+  },
+)
+
+it('connections beyond max_connections are closed and counted, and the others go on', async () => {
+  const { address, port, events } = await started({ max_connections: 1 })
+  const envoy = calling(address)
+  await envoy.check()
+  const another = connectTcp(port, '127.0.0.1').on('error', () => undefined)
+  await once(another, 'close')
+  expect(events.seen).toEqual(['connection refused'])
+  expect(await envoy.check()).toMatchObject({ code: 0 })
+})
+
+it('tells how many streams a connection may have', async () => {
+  const { address } = await started({ max_concurrent_streams: 7 })
+  const session = connectHttp2(`http://${address}`)
+  const [settings] = await once(session, 'remoteSettings')
+  expect(settings.maxConcurrentStreams).toBe(7)
+  session.destroy()
+})
+
+it('a connection is ended at its age, without an error, and the next one serves', async () => {
+  const { address } = await started({ max_connection_age: 50 })
+  const session = connectHttp2(`http://${address}`)
+  const [code] = await once(session, 'goaway')
+  expect(code).toBe(0)
+  session.destroy()
+  expect(await calling(address).check()).toMatchObject({ code: 0 })
+})
+
+it.each([
+  [true, ['envoy.service.auth.v3.Authorization', 'grpc.health.v1.Health']],
+  [false, undefined],
+])('reflection %s tells the services: %s', async (reflection, services) => {
+  const { address } = await started({ reflection })
+  expect(await listed(address)).toEqual(services)
+})
+
+/** The services that grpc.reflection.v1 lists; undefined where there is none. */
+async function listed(address: string): Promise<string[] | undefined> {
+  const session = connectHttp2(`http://${address}`)
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
+    'content-type': 'application/grpc',
+    te: 'trailers',
+  })
+  stream.end(frame(Buffer.from([0x3a, 0x00])))
+  const chunks: Buffer[] = []
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+  await once(stream, 'close')
+  session.destroy()
+  const names = Buffer.concat(chunks)
+    .toString('latin1')
+    .match(/[a-z][\w.]+\.[A-Z]\w+/g)
+  return names?.toSorted()
+}
+
+it('a certificate that is replaced is shown to new connections, and drops none that stands', async () => {
+  const [first, second] = [make.leaf('first'), make.leaf('second')]
+  const tls = { cert: join(folder, 'shown.crt'), key: join(folder, 'shown.key') }
+  const put = (file: string, content: Buffer) => {
+    writeFileSync(`${file}.next`, content)
+    renameSync(`${file}.next`, file)
+  }
+  put(tls.cert, first.pem)
+  put(tls.key, first.keyPem)
+  const { address, port, log, events } = await started({ tls })
+  const envoy = calling(address, credentials.createSsl(Buffer.concat([first.pem, second.pem])))
+  await envoy.check()
+  expect(await shown(port)).toBe('first')
+
+  put(tls.cert, second.pem)
+  await vi.waitFor(() => expect(events.seen).toContain('certificate failed'), 10_000)
+  expect(await shown(port)).toBe('first')
+  put(tls.key, second.keyPem)
+  await vi.waitFor(async () => expect(await shown(port)).toBe('second'), 10_000)
+  expect(await envoy.check()).toMatchObject({ code: 0 })
+  expect(events.seen.filter(what => what === 'certificate loaded')).toHaveLength(2)
+  expect(JSON.stringify(log.lines)).not.toContain('PRIVATE')
+
+  put(tls.cert, Buffer.from('garbage'))
+  const failures = () => events.seen.filter(what => what === 'certificate failed').length
+  const before = failures()
+  await vi.waitFor(() => expect(failures()).toBeGreaterThan(before), 10_000)
+  expect(await shown(port)).toBe('second')
+})
+
+it('clients are held to a CA that is replaced', async () => {
+  const server = make.leaf('held')
+  const [before, after] = [make.leaf('before'), make.leaf('after')]
+  const client_ca = make.write('clients.crt', before.pem)
+  const { address } = await started({ tls: { cert: server.crt, key: server.key, client_ca } })
+  const as = ({ pem, keyPem }: typeof before) => credentials.createSsl(server.pem, keyPem, pem)
+  await calling(address, as(before)).check()
+  await expect(calling(address, as(after)).check()).rejects.toThrow()
+  make.write('clients.crt', after.pem)
+  await vi.waitFor(() => calling(address, as(after)).check(), 10_000)
+  await expect(calling(address, as(before)).check()).rejects.toThrow()
+})
+
+/** The name in the certificate that a new connection is shown. */
+async function shown(port: number): Promise<string | undefined> {
+  const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] })
+  await once(socket, 'secureConnect')
+  const name = socket.getPeerCertificate().subject.CN
+  socket.destroy()
+  return Array.isArray(name) ? name[0] : name
+}
