@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Every one that needs tools begins with `setup`, which fetches only what is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup policy demo up test test-keycloak conformance bench lint format check clean distclean
+.PHONY: help setup policy demo up test test-envoys test-keycloak faults fuzz conformance bench lint format check clean distclean
 
 node := .tools/bin/node
 bin := $(node) node_modules/.bin
@@ -31,6 +31,16 @@ test: setup policy ## every test, the ones with a real Envoy included
 test-keycloak: setup ## tokens of a real Keycloak through a real Envoy; needs Java 17 and Maven, fetches 175 MB once
 	@sh deploy/setup/keycloak.sh
 	@$(bin)/vitest run --config test/keycloak/vitest.config.ts
+
+test-envoys: setup policy ## what a real Envoy makes of our answers, in each version that we support
+	@sh deploy/setup/envoys.sh
+	@$(bin)/vitest run --config test/envoys/vitest.config.ts
+
+faults: setup policy ## each dependency slow, failing, talking garbage, gone and back, under each kind of request
+	@$(bin)/vitest run --config test/faults/vitest.config.ts
+
+fuzz: setup policy ## the parsers under a fuzzer; ARGS='--minutes 60 --target decoder'
+	@$(node) test/fuzz/fuzz.ts $(ARGS)
 
 conformance: setup ## the public JWS vectors of Wycheproof; WYCHEPROOF=DIR says where a clone of them is
 	@$(node) test/conformance/wycheproof.ts

@@ -3,6 +3,9 @@ import { defineConfig } from 'vitest/config'
 // The timeout is for what hangs; on a busy machine a test takes many times as long as on a quiet one.
 const folder = (name: string) => ({ name, include: [`test/${name}/**/*.test.ts`], testTimeout: 30_000 })
 
+// Each file starts Envoy and a service, and two cores are few.
+const oneAtATime = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 }
+
 export default defineConfig({
   test: {
     // The report is what .ci/run counts; people read the default reporter.
@@ -11,8 +14,8 @@ export default defineConfig({
       { test: folder('unit') },
       { test: folder('vectors') },
       { test: folder('house') },
-      // One file at a time: each starts Envoy and a service, and two cores are few.
-      { test: { ...folder('e2e'), fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 } },
+      { test: { ...folder('e2e'), ...oneAtATime } },
+      { test: { ...folder('envoys'), ...oneAtATime } },
     ],
   },
 })
