@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Every one that needs tools begins with `setup`, which fetches only what is missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup policy demo up test test-envoys test-keycloak faults fuzz conformance bench lint format check clean distclean
+.PHONY: help setup policy demo up test test-envoys test-fuzz test-keycloak faults fuzz conformance bench lint format check clean distclean
 
 node := .tools/bin/node
 bin := $(node) node_modules/.bin
@@ -38,6 +38,9 @@ test-envoys: setup policy ## what a real Envoy makes of our answers, in each ver
 
 faults: setup policy ## each dependency slow, failing, talking garbage, gone and back, under each kind of request
 	@$(bin)/vitest run --config test/faults/vitest.config.ts
+
+test-fuzz: setup policy ## 100,000 inputs made by chance, the same each time, to each parser
+	@$(bin)/vitest run --config test/fuzz/vitest.config.ts
 
 fuzz: setup policy ## the parsers under a fuzzer; ARGS='--minutes 60 --target decoder'
 	@$(node) test/fuzz/fuzz.ts $(ARGS)

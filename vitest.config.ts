@@ -1,10 +1,11 @@
+import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 // The timeout is for what hangs; on a busy machine a test takes many times as long as on a quiet one.
 const folder = (name: string) => ({ name, include: [`test/${name}/**/*.test.ts`], testTimeout: 30_000 })
 
-// Each file starts Envoy and a service, and two cores are few.
-const oneAtATime = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 }
+// The service and its command line are started some hundred times.
+const env = { NODE_COMPILE_CACHE: join(import.meta.dirname, 'node_modules/.cache/compiled') }
 
 export default defineConfig({
   test: {
@@ -14,8 +15,8 @@ export default defineConfig({
       { test: folder('unit') },
       { test: folder('vectors') },
       { test: folder('house') },
-      { test: { ...folder('e2e'), ...oneAtATime } },
-      { test: { ...folder('envoys'), ...oneAtATime } },
+      // One file at a time: each starts Envoy and a service, and two cores are few.
+      { test: { ...folder('e2e'), fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000, env } },
     ],
   },
 })

@@ -55,8 +55,9 @@ export function headerNames(value: Json | undefined, key: string): string[] {
  * token).
  */
 function headerName(given: string, key: string): string {
+  // Before it is lowered: the Kelvin sign becomes a k.
+  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(given)) throw new Malformed(key)
   const name = given.toLowerCase()
-  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) throw new Malformed(key)
   if (trustedHeaderLike(name) !== undefined || name === 'host')
     throw new Malformed('a header that is not policy’s')
   return name

@@ -8,6 +8,8 @@ const MOST_NAMES = 400
 const MOST_MARKS = 3_072
 /** The policy engine spells a number out, digit by digit. */
 const LARGEST_EXPONENT = 999
+/** Doubles below have fewer digits, and at last none. */
+const SMALLEST_WHOLE = 2 ** -1022
 
 /**
  * A JSON object that every reader reads alike: no key twice at any depth (RFC 7519, section 4), nesting up to
@@ -81,8 +83,10 @@ export function exactObject(text: string): JsonObject | undefined {
   const object = parseLossless(text, (number, source) => {
     const [digits = '', exponent = '0'] = source.split(/e/i)
     endless ||= Math.abs(Number(exponent)) > LARGEST_EXPONENT
-    // A double holds fifteen digits: `1.0` and `1` are one number, wherever they are read.
-    const isShort = digits.replace(/\D/g, '').length <= 15
+    // A double holds fifteen digits, but of what is close to nothing: `1.0` and `1` are one number, wherever
+    // they are read.
+    const isWhole = Math.abs(number) >= SMALLEST_WHOLE || !/[1-9]/.test(digits)
+    const isShort = isWhole && digits.replace(/\D/g, '').length <= 15
     return Number.isFinite(number) && (isShort || String(number) === source)
   })
   return endless ? undefined : (object as JsonObject)

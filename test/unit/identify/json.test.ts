@@ -87,6 +87,8 @@ describe('the exact object of a text', () => {
     '0.12345678901234567',
     '1e400',
     '1e999',
+    '1e-999',
+    '1.23456789e-320',
   ])('keeps the digits of %s, which as a double is another number', digits => {
     const text = `{"sub":"a","n":[${digits}],"exp":1790000000}`
     const object = exactObject(text)

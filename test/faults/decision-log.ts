@@ -1,0 +1,49 @@
+import { existsSync, readFileSync } from 'node:fs'
+
+export interface Line {
+  readonly decision_id: string
+  readonly mode: string
+  readonly outcome: string
+  readonly enforced: boolean
+  readonly reason: string
+  readonly status: number
+  readonly delegator?: string
+  readonly path?: string
+  readonly policy_revision?: string
+}
+
+export interface DecisionLog {
+  readonly file: string
+  /** Everything that was ever written, in order; what is no line of ours is thrown, unless it is `foreign`. */
+  lines(): readonly Line[]
+  /** Lines go on elsewhere from here; what was the file so far is read there now. */
+  continues(before: () => string): void
+}
+
+const BEGINNING = '{"decision_id":'
+
+/** What somebody else writes into the log; a line of ours may stand behind it. */
+export const FOREIGN = 'half a line of somebody else '
+
+/** The decision log over all the files that it was written to. */
+export function decisionLog(file: string): DecisionLog {
+  const before: (() => string)[] = []
+  const current = () => (existsSync(file) ? readFileSync(file, 'utf8') : '')
+  let read = { text: '', lines: [] as Line[] }
+  return {
+    file,
+    lines() {
+      const text = [...before, current].map(part => part()).join('')
+      if (text !== read.text) read = { text, lines: text.split('\n').slice(0, -1).flatMap(lineOf) }
+      return read.lines
+    },
+    continues: part => void before.push(part),
+  }
+}
+
+function lineOf(text: string): Line[] {
+  const own = text.replaceAll(FOREIGN, '')
+  if (own === '') return []
+  if (!own.startsWith(BEGINNING)) throw new Error(`no line of the decision log: ${own.slice(0, 80)}`)
+  return [JSON.parse(own)]
+}

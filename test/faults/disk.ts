@@ -1,0 +1,214 @@
+import { execFileSync } from 'node:child_process'
+import {
+  appendFileSync,
+  closeSync,
+  constants,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { until } from '../../deploy/demo/processes.ts'
+import type { Cell, Fault } from './cells.ts'
+import { FOREIGN } from './decision-log.ts'
+import type { Leave } from './oracle.ts'
+import { FAT, FRESH, KNOWN } from './requests.ts'
+import type { Scene } from './scene.ts'
+
+const AT_ONCE = 64
+/** Four times as many as there is room for. */
+const MOST_FAT = 4_096
+const SLOW_EVERY_MS = 50
+const SLOW_BYTES = 4096
+const DRAIN_EVERY_MS = 2
+/** Of a log that takes 16 MiB through a pipe. */
+const DRAINED_WITHIN_MS = 60_000
+const FULL: Leave = { any: ['log_full'] }
+
+let kept = 0
+/** A place of our own for what the service has no more. */
+const aside = ({ parts }: Scene): string => join(parts.folder, `kept-${++kept}.jsonl`)
+const later = (file: string) => () => readFileSync(file, 'utf8')
+
+async function written(scene: Scene): Promise<void> {
+  const pending = () => scene.metric('decision_log_pending_bytes')
+  await until('the log to be written', async () => (await pending()) === 0 || undefined, DRAINED_WITHIN_MS)
+}
+
+/** The log goes on in another place, which is there by its name now. */
+async function reopened(scene: Scene, isThere: () => boolean): Promise<void> {
+  scene.parts.service.signal('SIGUSR2')
+  await until('the log to be opened again', async () => {
+    await scene.ask(KNOWN)
+    return isThere() || undefined
+  })
+}
+
+/** Lines that nobody writes, until there is no room for one more; then requests of every kind. */
+async function filled(scene: Scene): Promise<void> {
+  const dropped = () => scene.metric('decision_log_dropped_total')
+  const before = await dropped()
+  for (let most = MOST_FAT; (await dropped()) === before; most -= AT_ONCE) {
+    if (most <= 0) throw new Error(`the log has room for ${MOST_FAT} long lines and more`)
+    await Promise.all(Array.from({ length: AT_ONCE }, () => scene.ask(FAT)))
+  }
+  await scene.everyKind()
+}
+
+/** A reader of a pipe that takes its time, until it is told to hurry. */
+function pipeReader(pipe: string) {
+  const fd = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK)
+  const chunk = Buffer.alloc(64 * 1024)
+  const chunks: Buffer[] = []
+  const take = (most: number): boolean => {
+    try {
+      const bytes = readSync(fd, chunk, 0, most, null)
+      chunks.push(Buffer.from(chunk.subarray(0, bytes)))
+      return bytes > 0
+    } catch {
+      // Nothing in it.
+      return false
+    }
+  }
+  let timer = setInterval(take, SLOW_EVERY_MS, SLOW_BYTES)
+  return {
+    text: () => Buffer.concat(chunks).toString('utf8'),
+    hurry() {
+      clearInterval(timer)
+      timer = setInterval(() => {
+        while (take(chunk.length));
+      }, DRAIN_EVERY_MS)
+    },
+    close() {
+      clearInterval(timer)
+      while (take(chunk.length));
+      closeSync(fd)
+    },
+  }
+}
+
+async function slow(scene: Scene): Promise<Leave> {
+  const { file } = scene.parts.log
+  const before = aside(scene)
+  await written(scene)
+  renameSync(file, before)
+  scene.parts.log.continues(later(before))
+  execFileSync('mkfifo', [file])
+  const reader = pipeReader(file)
+  // Until it is a pipe no more, what stands there is read from the reader.
+  const pipe = `${file}.pipe`
+  scene.parts.service.signal('SIGUSR2')
+  await until('the pipe to be written to', async () => {
+    await scene.ask(KNOWN)
+    return reader.text() !== '' || undefined
+  })
+  await scene.everyKind()
+  await filled(scene)
+  reader.hurry()
+  await written(scene)
+  renameSync(file, pipe)
+  await reopened(scene, () => statSync(file, { throwIfNoEntry: false })?.isFile() ?? false)
+  reader.close()
+  scene.parts.log.continues(reader.text)
+  rmSync(pipe)
+  await scene.letsThrough(KNOWN, FRESH)
+  return FULL
+}
+
+/** A disk that is full: by a limit in the middle of a line, then by a device that takes nothing. */
+async function error(scene: Scene): Promise<Leave> {
+  const { log, service } = scene.parts
+  const limit = (bytes: number | 'unlimited') =>
+    execFileSync('prlimit', ['--pid', `${service.pid}`, `--fsize=${bytes}:`])
+  const errors = () => scene.metric('decision_log_errors_total')
+  await scene.everyKind()
+  await written(scene)
+  let before = await errors()
+  limit(statSync(log.file).size + 100)
+  await scene.everyKind()
+  await until('the log to fail', async () => (await errors()) > before || undefined)
+  await filled(scene)
+  limit('unlimited')
+  await written(scene)
+  await scene.letsThrough(KNOWN, FRESH)
+
+  const moved = aside(scene)
+  renameSync(log.file, moved)
+  log.continues(later(moved))
+  symlinkSync('/dev/full', log.file)
+  before = await errors()
+  service.signal('SIGUSR2')
+  await until('the device to fail', async () => {
+    await scene.ask(KNOWN)
+    return (await errors()) > before || undefined
+  })
+  await scene.everyKind()
+  rmSync(log.file)
+  await reopened(scene, () => statSync(log.file, { throwIfNoEntry: false })?.isFile() ?? false)
+  await written(scene)
+  return FULL
+}
+
+/** Others write into it, and take away what was in it. */
+async function garbage(scene: Scene): Promise<Leave> {
+  const { log } = scene.parts
+  for (let round = 0; round < 3; round++) {
+    const during = scene.everyKind()
+    appendFileSync(log.file, FOREIGN)
+    await during
+    await written(scene)
+    const copy = aside(scene)
+    renameSync(log.file, copy)
+    renameSync(copy, log.file)
+    const text = readFileSync(log.file, 'utf8')
+    log.continues(() => text)
+    truncateSync(log.file)
+  }
+  await scene.letsThrough(KNOWN, FRESH)
+  return {}
+}
+
+async function gone(scene: Scene): Promise<Leave> {
+  const { log, service } = scene.parts
+  const folder = dirname(log.file)
+  const errors = () => scene.metric('decision_log_errors_total')
+  // Lines go on to the file that has no name any more, which we still have one for.
+  const linked = aside(scene)
+  linkSync(log.file, linked)
+  rmSync(folder, { recursive: true })
+  log.continues(later(linked))
+  await scene.everyKind()
+  const before = await errors()
+  service.signal('SIGUSR2')
+  await until('the opening to fail', async () => (await errors()) > before || undefined)
+  await scene.everyKind()
+  await scene.letsThrough(KNOWN, FRESH)
+  return {}
+}
+
+async function back(scene: Scene): Promise<Leave> {
+  const { log } = scene.parts
+  mkdirSync(dirname(log.file))
+  await reopened(scene, () => statSync(log.file, { throwIfNoEntry: false }) !== undefined)
+  await scene.everyKind()
+  const moved = aside(scene)
+  renameSync(log.file, moved)
+  log.continues(later(moved))
+  await Promise.all([
+    scene.everyKind(),
+    reopened(scene, () => statSync(log.file, { throwIfNoEntry: false }) !== undefined),
+  ])
+  await scene.everyKind()
+  await scene.letsThrough(KNOWN, FRESH)
+  await written(scene)
+  return {}
+}
+
+export const diskCells: Record<Fault, Cell> = { slow, error, garbage, gone, back }

@@ -1,0 +1,221 @@
+import type { Line } from './decision-log.ts'
+import type { Asked, Kind } from './requests.ts'
+import type { Sent } from './sending.ts'
+import { type Arrival, markOf } from './upstream.ts'
+
+/** One request, and all that was seen of it from outside. */
+export interface Exchange extends Sent {
+  readonly mark: number
+  readonly kind: Kind
+  readonly asked: Asked
+  /** Whether its token was good by the clock of the service, at its beginning or at its end. */
+  readonly good: boolean
+  readonly arrivals: readonly Arrival[]
+}
+
+/** What a fault makes right that is otherwise wrong. */
+export interface Leave {
+  /** Reasons to refuse whoever shows a token. */
+  readonly token?: readonly string[]
+  /** Reasons to refuse anybody. */
+  readonly any?: readonly string[]
+  /** Answers of ours that nobody gets, although the client waits: Envoy is what breaks. */
+  readonly undelivered?: true
+}
+
+export interface Evidence {
+  readonly exchanges: readonly Exchange[]
+  /** Those of before, whose lines may come late. */
+  readonly earlier: readonly Exchange[]
+  readonly lines: readonly Line[]
+  /** Of the lines before these. */
+  readonly seen: ReadonlySet<string>
+  /** Of the policies that decide, one after the other. */
+  readonly revisions: readonly string[]
+  readonly leave: Leave
+  readonly onFull: 'refuse' | 'drop'
+  /** By the metrics of the service. */
+  readonly counted: { readonly decisions: number; readonly dropped: number }
+}
+
+export interface Verdict {
+  readonly violations: readonly string[]
+  readonly counts: {
+    readonly requests: number
+    readonly allowed: number
+    readonly observed: number
+    readonly refused: { readonly [reason: string]: number }
+    readonly byEnvoy: number
+    /** Nobody waited for it, or the connection broke. */
+    readonly unanswered: number
+    readonly lines: number
+    /** Lines `cancelled` or `deadline` of checks that Envoy had given up. */
+    readonly givenUp: number
+    /** Lines of answers that did not reach the client. */
+    readonly undelivered: number
+    /** Answers without a line. */
+    readonly unlogged: number
+  }
+}
+
+const TRUSTED = ['delegator-id', 'delegator-issuer', 'agent-id', 'agent-issuer', 'agent-chain'].map(
+  name => `x-${name}`,
+)
+const ID = 'x-authz-decision-id'
+/** Of a check that nobody waits for any more. */
+const GIVEN_UP = ['cancelled', 'deadline']
+
+/**
+ * The one oracle: no allow without a complete positive decision, and one record for every answer. Looks at what
+ * reached the upstream, what reached the client, the decision log and the metrics; none of them is believed alone.
+ */
+export function judge(evidence: Evidence): Verdict {
+  const { exchanges, earlier, lines, seen, revisions, leave, onFull, counted } = evidence
+  const violations: string[] = []
+  const byMark = new Map([...earlier, ...exchanges].map(exchange => [exchange.mark, exchange]))
+  const byId = new Map<string, Line>()
+  const answered = new Set<string>()
+  const count = {
+    allowed: 0,
+    observed: 0,
+    byEnvoy: 0,
+    unanswered: 0,
+    givenUp: 0,
+    undelivered: 0,
+    unlogged: 0,
+  }
+  const refused: Record<string, number> = {}
+  let newest = 0
+
+  for (const line of lines) {
+    if (byId.has(line.decision_id) || seen.has(line.decision_id))
+      violations.push(`two lines for one decision: ${line.decision_id}`)
+    byId.set(line.decision_id, line)
+  }
+  let nameless = exchanges.filter(({ asked, answer }) => asked.bytes && !answer).length
+  for (const exchange of exchanges) judgeExchange(exchange)
+  for (const line of lines) judgeLine(line)
+
+  if (counted.decisions !== lines.length + counted.dropped)
+    violations.push(
+      `${counted.decisions} decisions counted, ${lines.length} lines and ${counted.dropped} dropped ones`,
+    )
+  const unknown = count.unanswered + count.byEnvoy
+  if (count.unlogged > counted.dropped || count.unlogged + unknown < counted.dropped)
+    violations.push(`${count.unlogged} answers without a line, ${counted.dropped} dropped lines counted`)
+  return { violations, counts: { requests: exchanges.length, ...count, refused, lines: lines.length } }
+
+  function judgeExchange(exchange: Exchange): void {
+    const { kind, answer, arrivals } = exchange
+    const wrong = (what: string) => violations.push(`${kind.name} (${exchange.mark}): ${what}`)
+    if (arrivals.length > 1) wrong('let through more than once')
+    for (const arrival of arrivals) judgeArrival(exchange, arrival, wrong)
+    if (answer === undefined) {
+      if (arrivals.length === 0) count.unanswered++
+      return
+    }
+    const id = answer.headers[ID]
+    if (answer.headers['x-upstream'] !== undefined) {
+      if (arrivals.length === 0) wrong('an answer of the upstream, which it never reached')
+      return
+    }
+    if (typeof id === 'string') judgeRefusal(exchange, id, wrong)
+    else if (answer.body.startsWith('{"error":')) {
+      // Where a check did not end in time, the listener answers for it; the line comes when it ends.
+      const { error } = JSON.parse(answer.body)
+      refused[error] = (refused[error] ?? 0) + 1
+      if (error !== 'deadline') wrong(`a refusal without an id: ${error}`)
+    } else {
+      count.byEnvoy++
+      if (answer.status < 400) wrong(`neither refused nor let through: ${answer.status}`)
+    }
+  }
+
+  function judgeArrival(
+    { kind, asked, good }: Exchange,
+    { headers }: Arrival,
+    wrong: (what: string) => void,
+  ): void {
+    const id = String(headers[ID])
+    const line = byId.get(id)
+    answered.add(id)
+    if (line) {
+      if (line.outcome !== 'allow' && !kind.observed) wrong(`let through with a line ${line.reason}`)
+      if (line.outcome !== 'allow' && line.enforced) wrong('let through with a line that says enforced')
+    } else {
+      count.unlogged++
+      if (onFull === 'refuse' && !kind.observed) wrong('let through without a line')
+      if (!kind.observed && !revisions.some(revision => kind.wanted(revision) === 'allow'))
+        wrong('let through without a line, and against the policy')
+    }
+    if (kind.observed) count.observed++
+    else count.allowed++
+
+    const verified = TRUSTED.some(name => name in headers)
+    if (verified && !good) wrong('trusted headers of a token that is not good')
+    if (!verified && asked.token && !kind.observed) wrong('let through with a token, and nobody named')
+    const wanted: Record<string, string> = verified ? { ...asked.token?.headers } : {}
+    for (const name of TRUSTED)
+      if (headers[name] !== wanted[name]) wrong(`${name} is ${headers[name]}, not ${wanted[name]}`)
+    if (asked.token && !kind.observed && /^bearer/i.test(String(headers.authorization)))
+      wrong('the token went on to the upstream')
+  }
+
+  function judgeRefusal(exchange: Exchange, id: string, wrong: (what: string) => void): void {
+    const { kind, answer, asked } = exchange
+    const line = byId.get(id)
+    answered.add(id)
+    const error = answer?.body ? JSON.parse(answer.body).error : line?.reason
+    refused[error] = (refused[error] ?? 0) + 1
+    if (kind.observed) wrong(`refused on a route that observes: ${error}`)
+    if (!line) {
+      count.unlogged++
+      return
+    }
+    if (line.outcome !== 'deny' || !line.enforced) wrong(`refused, with a line ${line.outcome}`)
+    if (line.reason !== error) wrong(`refused as ${error}, with a line ${line.reason}`)
+    if (line.status !== answer?.status) wrong(`refused with ${answer?.status}, with a line ${line.status}`)
+    if (asked.method === 'HEAD' && answer?.body !== '') wrong('HEAD was answered with a body')
+  }
+
+  function judgeLine(line: Line): void {
+    const wrong = (what: string) => violations.push(`line ${line.decision_id} (${line.path}): ${what}`)
+    const revision = line.policy_revision
+    if (revision !== undefined && !revisions.includes(revision, newest)) wrong(`policy ${revision} decides`)
+    newest = Math.max(newest, revisions.indexOf(revision ?? ''))
+    const exchange = byMark.get(markOf(line.path))
+    // Of what is no CheckRequest nothing is known but its answer, where there was one.
+    if (!exchange) {
+      if (!answered.has(line.decision_id) && nameless-- <= 0) wrong('nobody asked')
+      if (line.reason !== 'request_malformed') wrong(`${line.reason} without a path`)
+      return
+    }
+    judgeOutcome(line, exchange, wrong)
+    if (answered.has(line.decision_id)) return
+    const { answer, arrivals, passed } = exchange
+    const ours = passed !== undefined || answer?.headers['x-upstream'] !== undefined || answer?.headers[ID]
+    if (GIVEN_UP.includes(line.reason)) count.givenUp++
+    else if (!ours || leave.undelivered) count.undelivered++
+    else wrong(`a second line for one answer (${arrivals.length} let through)`)
+  }
+
+  /** The line alone: whoever got the answer, this must not have been decided. */
+  function judgeOutcome(line: Line, exchange: Exchange, wrong: (what: string) => void): void {
+    const { kind, asked, good } = exchange
+    const wanted = kind.wanted(line.policy_revision ?? '')
+    if (line.delegator !== undefined && line.delegator !== asked.token?.delegator)
+      wrong(`it names ${line.delegator}, the token ${asked.token?.delegator}`)
+    if (line.mode !== (kind.observed ? 'observe' : 'enforce')) wrong(`mode ${line.mode}`)
+    if (line.outcome === 'allow') {
+      if (line.policy_revision === undefined) wrong('an allow that no policy made')
+      if (wanted !== 'allow') wrong('an allow against the policy')
+      if (asked.token && !good) wrong('an allow with a token that is not good')
+      if (asked.token && line.delegator === undefined) wrong('an allow of nobody')
+      if (!asked.token && !kind.anonymous) wrong('an allow without a token')
+      return
+    }
+    const right = [wanted, ...(kind.or ?? []), ...GIVEN_UP, ...(leave.any ?? [])]
+    if (asked.token) right.push(...(leave.token ?? []))
+    if (!right.includes(line.reason)) wrong(`refused as ${line.reason}, not ${wanted}`)
+  }
+}

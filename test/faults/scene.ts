@@ -1,0 +1,122 @@
+import { until } from '../../deploy/demo/processes.ts'
+import { newKey } from '../unit/identify/issuer.ts'
+import type { FaultyIssuer } from './faulty-issuer.ts'
+import { type Exchange, judge, type Leave, type Verdict } from './oracle.ts'
+import type { Parts, Revision } from './parts.ts'
+import { DIRECT, KINDS, type Kind, type Subjects, strangerTo } from './requests.ts'
+import { type How, sendByEnvoy } from './sending.ts'
+
+/** What a cell of the matrix breaks, and sends its requests with. */
+export interface Scene {
+  readonly parts: Parts
+  readonly subjects: Subjects
+  /** The policies that decide, one after the other. */
+  readonly revisions: Revision[]
+  /** One request; done when it is answered, or given up. */
+  ask(kind: Kind, how?: How): Promise<Exchange>
+  /** Requests of every kind, all at once. */
+  everyKind(how?: How): Promise<readonly Exchange[]>
+  /** Asks until it is let through, which must come. */
+  letsThrough(...kinds: readonly Kind[]): Promise<void>
+  /** A metric of the service, summed over its labels. */
+  metric(name: string): Promise<number>
+  /** Waits until every line of what was answered is written, then calls the oracle over this scene. */
+  verdict(leave: Leave): Promise<Verdict>
+}
+
+/** The history of one service: each of its scenes begins where the one before ended. */
+export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
+  const earlier: Exchange[] = []
+  const seen = new Set<string>()
+  const known = { decisions: 0, dropped: 0, lines: 0 }
+  let marks = 0
+  let inForce: Revision = 'first'
+
+  return {
+    /** How many there were at the end of the last scene. */
+    lines: () => known.lines,
+    /** A scene whose tokens are of this issuer, with one that the service knows already. */
+    async scene(issuer: FaultyIssuer): Promise<Scene> {
+      const exchanges: Exchange[] = []
+      const subjects: Subjects = {
+        issuer,
+        silent: parts.silent,
+        known: await issuer.mint(),
+        next: await newKey(`next-${marks}`),
+        stranger: await strangerTo(issuer),
+        now: parts.clock.now,
+      }
+      const scene: Scene = {
+        parts,
+        subjects,
+        revisions: [inForce],
+        ask,
+        everyKind: how => Promise.all(KINDS.map(kind => ask(kind, how))),
+        async letsThrough(...kinds) {
+          for (const kind of kinds)
+            await until(`${kind.name} to be let through`, async () => {
+              const { arrivals } = await ask(kind)
+              return arrivals.length > 0 || undefined
+            })
+        },
+        metric,
+        verdict,
+      }
+      await scene.letsThrough(DIRECT)
+      return scene
+
+      async function ask(kind: Kind, how: How = {}): Promise<Exchange> {
+        const mark = ++marks
+        const asked = await kind.ask(subjects)
+        const good = () => asked.token?.good(parts.clock.now()) ?? false
+        const before = good()
+        const sent = kind.direct
+          ? await parts.direct.send(asked, mark, how)
+          : await sendByEnvoy(parts.envoy.current.port, asked, mark, how)
+        const exchange = {
+          ...{ ...sent, mark, kind, asked, good: before || good() },
+          // Asked for when all is over: of what a client gave up, something may still arrive.
+          get arrivals() {
+            return [...parts.upstream.arrivals(mark), ...(sent.passed ? [sent.passed] : [])]
+          },
+        }
+        exchanges.push(exchange)
+        return exchange
+      }
+
+      async function verdict(leave: Leave): Promise<Verdict> {
+        const evidence = async () => {
+          const lines = parts.log.lines()
+          const decisions = await metric('decisions_total')
+          const dropped = await metric('decision_log_dropped_total')
+          return {
+            ...{ exchanges, earlier, seen, leave, onFull, revisions: scene.revisions },
+            lines: lines.slice(known.lines),
+            counted: { decisions: decisions - known.decisions, dropped: dropped - known.dropped },
+          }
+        }
+        // What is found wrong may only be late, and is wrong when it stays.
+        const judged = await until('every line', async () => {
+          const found = judge(await evidence())
+          return found.violations.length === 0 ? found : undefined
+        }).catch(async () => judge(await evidence()))
+        for (const { decision_id } of parts.log.lines().slice(known.lines)) seen.add(decision_id)
+        Object.assign(known, {
+          lines: parts.log.lines().length,
+          decisions: await metric('decisions_total'),
+          dropped: await metric('decision_log_dropped_total'),
+        })
+        earlier.push(...exchanges)
+        inForce = scene.revisions.at(-1) as Revision
+        return judged
+      }
+    },
+  }
+
+  async function metric(name: string): Promise<number> {
+    const samples = await parts.samples()
+    return [...samples]
+      .filter(([sample]) => sample.replace(/\{.*/, '') === `agent_authz_${name}`)
+      .reduce((sum, [, value]) => sum + value, 0)
+  }
+}

@@ -1,0 +1,4 @@
+import { fuzzed } from './fuzzed.ts'
+import { bearer } from './targets/bearer.ts'
+
+fuzzed(bearer)

@@ -1,0 +1,4 @@
+import { fuzzed } from './fuzzed.ts'
+import { decoder } from './targets/decoder.ts'
+
+fuzzed(decoder)

@@ -1,0 +1,4 @@
+import { fuzzed } from './fuzzed.ts'
+import { gather } from './targets/gather.ts'
+
+fuzzed(gather)

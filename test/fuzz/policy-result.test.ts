@@ -1,0 +1,4 @@
+import { fuzzed } from './fuzzed.ts'
+import { policyResult } from './targets/policy-result.ts'
+
+fuzzed(policyResult)
