@@ -117,7 +117,7 @@ export const envoyCells: Record<Fault, Cell> = {
     await scene.everyKind()
     await scene.letsThrough(KNOWN, FRESH)
     for (const socket of open) socket.destroy()
-    return {}
+    return { unread: 3 }
   },
   async gone(scene) {
     const { envoy } = scene.parts

@@ -21,6 +21,8 @@ export interface Leave {
   readonly any?: readonly string[]
   /** Answers of ours that nobody gets, although the client waits: Envoy is what breaks. */
   readonly undelivered?: true
+  /** Calls beside the exchanges that bring no message which can be read, each answered and recorded. */
+  readonly unread?: number
 }
 
 export interface Evidence {
@@ -64,6 +66,8 @@ const TRUSTED = ['delegator-id', 'delegator-issuer', 'agent-id', 'agent-issuer',
 const ID = 'x-authz-decision-id'
 /** Of a check that nobody waits for any more. */
 const GIVEN_UP = ['cancelled', 'deadline']
+/** Of a message that nothing is known of. */
+const UNREAD = ['request_malformed', 'request_too_large']
 
 /**
  * The one oracle: no allow without a complete positive decision, and one record for every answer. Looks at what
@@ -92,7 +96,8 @@ export function judge(evidence: Evidence): Verdict {
       violations.push(`two lines for one decision: ${line.decision_id}`)
     byId.set(line.decision_id, line)
   }
-  let nameless = exchanges.filter(({ asked, answer }) => asked.bytes && !answer).length
+  const unreadable = exchanges.filter(({ asked, answer }) => asked.bytes && !answer).length
+  let nameless = unreadable + (leave.unread ?? 0)
   for (const exchange of exchanges) judgeExchange(exchange)
   for (const line of lines) judgeLine(line)
 
@@ -187,7 +192,7 @@ export function judge(evidence: Evidence): Verdict {
     // Of what is no CheckRequest nothing is known but its answer, where there was one.
     if (!exchange) {
       if (!answered.has(line.decision_id) && nameless-- <= 0) wrong('nobody asked')
-      if (line.reason !== 'request_malformed') wrong(`${line.reason} without a path`)
+      if (!UNREAD.includes(line.reason)) wrong(`${line.reason} without a path`)
       return
     }
     judgeOutcome(line, exchange, wrong)

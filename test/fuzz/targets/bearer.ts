@@ -94,11 +94,17 @@ export const bearer = createTarget({
     const wanted = readingsOf(token)
     if (unverified instanceof Denied || exact instanceof Denied) {
       // Where a name has a quotation mark, a backslash or a control character, it may be.
-      hold(!wanted || wanted.header.namesNeedEscapes || wanted.claims.namesNeedEscapes, 'is read')
+      hold(
+        !wanted || wanted.header.namesNeedEscapes || wanted.claims.namesNeedEscapes,
+        'a token in its one spelling is read',
+      )
       return false
     }
     hold(wanted !== undefined, 'one token has one spelling')
-    hold(isDeepStrictEqual(readJson(JSON.stringify(exact))?.value, wanted.claims.value), 'keeps every digit')
+    hold(
+      isDeepStrictEqual(readJson(JSON.stringify(exact))?.value, wanted.claims.value),
+      'claims are what their text says, digit by digit',
+    )
     const [header, claims] = [textOf(token, 0), textOf(token, 1)]
     if (!MAY_BE_ROUNDED.test(header))
       hold(
