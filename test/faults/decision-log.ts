@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 
 export interface Line {
   readonly decision_id: string
@@ -28,7 +28,11 @@ export const FOREIGN = 'half a line of somebody else '
 /** The decision log over all the files that it was written to. */
 export function decisionLog(file: string): DecisionLog {
   const before: (() => string)[] = []
-  const current = () => (existsSync(file) ? readFileSync(file, 'utf8') : '')
+  const current = () => {
+    // To read a pipe that nobody writes would hold us up for ever.
+    const isFile = statSync(file, { throwIfNoEntry: false })?.isFile() ?? false
+    return isFile ? readFileSync(file, 'utf8') : ''
+  }
   let read = { text: '', lines: [] as Line[] }
   return {
     file,

@@ -23,8 +23,8 @@ import { FAT, FRESH, KNOWN } from './requests.ts'
 import type { Scene } from './scene.ts'
 
 const AT_ONCE = 64
-/** Four times as many as there is room for. */
-const MOST_FAT = 4_096
+/** Twice as many as there is room for. */
+const MOST_FAT = 2_048
 const SLOW_EVERY_MS = 50
 const SLOW_BYTES = 4096
 const DRAIN_EVERY_MS = 2
