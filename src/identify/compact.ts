@@ -1,6 +1,6 @@
 import { Denied } from '../denied.ts'
 import type { JsonObject } from '../types.ts'
-import { exactObject, strictObject } from './json.ts'
+import { exactObject, readStrict, type Strict } from './json.ts'
 
 const LONGEST = 16 * 1024
 
@@ -8,7 +8,7 @@ export interface Unverified {
   readonly token: string
   readonly header: JsonObject
   readonly claims: JsonObject
-  /** The text of the claims. */
+  /** The text of the claims, names spelt without escapes. */
   readonly payload: string
 }
 
@@ -29,8 +29,8 @@ export function readCompact(token: string): Unverified {
   if (!/^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/.test(token)) throw malformed('not a compact JWS')
   const [header, claims, signature] = token.split('.') as [string, string, string]
   decode(signature)
-  const payload = textOf(claims)
-  return { token, header: object(textOf(header)), claims: object(payload), payload }
+  const { object, text } = strict(claims)
+  return { token, header: strict(header).object, claims: object, payload: text }
 }
 
 /**
@@ -52,8 +52,8 @@ function textOf(part: string): string {
   }
 }
 
-function object(text: string): JsonObject {
-  const value = strictObject(text)
+function strict(part: string): Strict {
+  const value = readStrict(textOf(part))
   if (!value) throw malformed('not a strict JSON object')
   return value
 }

@@ -16,8 +16,11 @@ export interface DecisionLog {
   readonly file: string
   /** Everything that was ever written, in order; what is no line of ours is thrown, unless it is `foreign`. */
   lines(): readonly Line[]
-  /** Lines go on elsewhere from here; what was the file so far is read there now. */
-  continues(before: () => string): void
+  /**
+   * Lines go on elsewhere from here; what was the file so far is read there now. `cut`: its last line may be half
+   * there, and stands whole where they go on.
+   */
+  continues(before: () => string, cut?: 'cut'): void
 }
 
 const BEGINNING = '{"decision_id":'
@@ -41,8 +44,16 @@ export function decisionLog(file: string): DecisionLog {
       if (text !== read.text) read = { text, lines: text.split('\n').slice(0, -1).flatMap(lineOf) }
       return read.lines
     },
-    continues: part => void before.push(part),
+    continues: (part, cut) => void before.push(() => whole(part(), cut)),
   }
+}
+
+/** Nothing else may end in the middle of a line. */
+function whole(text: string, cut?: 'cut'): string {
+  const end = text.lastIndexOf('\n') + 1
+  if (end === text.length || text.endsWith(FOREIGN)) return text
+  if (!cut) throw new Error(`half a line of the decision log: ${text.slice(end, end + 80)}`)
+  return text.slice(0, end)
 }
 
 function lineOf(text: string): Line[] {

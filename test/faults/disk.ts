@@ -22,6 +22,7 @@ import type { Leave } from './oracle.ts'
 import { FAT, FRESH, KNOWN } from './requests.ts'
 import type { Scene } from './scene.ts'
 
+const HALF_A_LINE = 100
 const AT_ONCE = 64
 /** Twice as many as there is room for. */
 const MOST_FAT = 2_048
@@ -42,13 +43,18 @@ async function written(scene: Scene): Promise<void> {
   await until('the log to be written', async () => (await pending()) === 0 || undefined, DRAINED_WITHIN_MS)
 }
 
-/** The log goes on in another place, which is there by its name now. */
-async function reopened(scene: Scene, isThere: () => boolean): Promise<void> {
-  scene.parts.service.signal('SIGUSR2')
-  await until('the log to be opened again', async () => {
-    await scene.ask(KNOWN)
-    return isThere() || undefined
-  })
+/** The log was moved away: lines go on in a new one by its name. */
+async function reopened(scene: Scene): Promise<void> {
+  const { log, service } = scene.parts
+  service.signal('SIGUSR2')
+  await until(
+    'the log to be opened again',
+    async () => {
+      await scene.ask(KNOWN)
+      return statSync(log.file, { throwIfNoEntry: false })?.isFile() || undefined
+    },
+    DRAINED_WITHIN_MS,
+  )
 }
 
 /** Lines that nobody writes, until there is no room for one more; then requests of every kind. */
@@ -102,7 +108,6 @@ async function slow(scene: Scene): Promise<Leave> {
   scene.parts.log.continues(later(before))
   execFileSync('mkfifo', [file])
   const reader = pipeReader(file)
-  // Until it is a pipe no more, what stands there is read from the reader.
   const pipe = `${file}.pipe`
   scene.parts.service.signal('SIGUSR2')
   await until('the pipe to be written to', async () => {
@@ -111,10 +116,12 @@ async function slow(scene: Scene): Promise<Leave> {
   })
   await scene.everyKind()
   await filled(scene)
-  reader.hurry()
-  await written(scene)
+  // To be opened anew while it is full: what was begun is ended where it was begun.
   renameSync(file, pipe)
-  await reopened(scene, () => statSync(file, { throwIfNoEntry: false })?.isFile() ?? false)
+  const opened = reopened(scene)
+  await scene.ask(KNOWN)
+  reader.hurry()
+  await opened
   reader.close()
   scene.parts.log.continues(reader.text)
   rmSync(pipe)
@@ -127,32 +134,47 @@ async function error(scene: Scene): Promise<Leave> {
   const { log, service } = scene.parts
   const limit = (bytes: number | 'unlimited') =>
     execFileSync('prlimit', ['--pid', `${service.pid}`, `--fsize=${bytes}:`])
-  const errors = () => scene.metric('decision_log_errors_total')
+  const movedTo = () => {
+    const moved = aside(scene)
+    renameSync(log.file, moved)
+    return later(moved)
+  }
+  const fails = async (breaks: () => void) => {
+    const errors = () => scene.metric('decision_log_errors_total')
+    const before = await errors()
+    breaks()
+    await scene.everyKind()
+    await until('the log to fail', async () => {
+      await scene.ask(KNOWN)
+      return (await errors()) > before || undefined
+    })
+  }
+  const failsInALine = async () => {
+    await written(scene)
+    await fails(() => limit(statSync(log.file).size + HALF_A_LINE))
+  }
+
   await scene.everyKind()
-  await written(scene)
-  let before = await errors()
-  limit(statSync(log.file).size + 100)
-  await scene.everyKind()
-  await until('the log to fail', async () => (await errors()) > before || undefined)
+  await failsInALine()
   await filled(scene)
   limit('unlimited')
   await written(scene)
-  await scene.letsThrough(KNOWN, FRESH)
 
-  const moved = aside(scene)
-  renameSync(log.file, moved)
-  log.continues(later(moved))
-  symlinkSync('/dev/full', log.file)
-  before = await errors()
-  service.signal('SIGUSR2')
-  await until('the device to fail', async () => {
-    await scene.ask(KNOWN)
-    return (await errors()) > before || undefined
-  })
-  await scene.everyKind()
-  rmSync(log.file)
-  await reopened(scene, () => statSync(log.file, { throwIfNoEntry: false })?.isFile() ?? false)
+  await failsInALine()
+  log.continues(movedTo(), 'cut')
+  await reopened(scene)
+  limit('unlimited')
   await written(scene)
+
+  log.continues(movedTo())
+  await fails(() => {
+    symlinkSync('/dev/full', log.file)
+    service.signal('SIGUSR2')
+  })
+  rmSync(log.file)
+  await reopened(scene)
+  await written(scene)
+  await scene.letsThrough(KNOWN, FRESH)
   return FULL
 }
 
@@ -196,15 +218,12 @@ async function gone(scene: Scene): Promise<Leave> {
 async function back(scene: Scene): Promise<Leave> {
   const { log } = scene.parts
   mkdirSync(dirname(log.file))
-  await reopened(scene, () => statSync(log.file, { throwIfNoEntry: false }) !== undefined)
+  await reopened(scene)
   await scene.everyKind()
   const moved = aside(scene)
   renameSync(log.file, moved)
   log.continues(later(moved))
-  await Promise.all([
-    scene.everyKind(),
-    reopened(scene, () => statSync(log.file, { throwIfNoEntry: false }) !== undefined),
-  ])
+  await Promise.all([scene.everyKind(), reopened(scene)])
   await scene.everyKind()
   await scene.letsThrough(KNOWN, FRESH)
   await written(scene)

@@ -123,7 +123,17 @@ function isTexts(value: unknown): value is string[] {
 }
 
 function isReadable(part: Claims): boolean {
-  return everyText(part).every(text => text.isWellFormed()) && depth(part) <= 32
+  return (
+    everyText(part).every(text => text.isWellFormed()) &&
+    depth(part) <= 32 &&
+    everyName(part).every(name => JSON.stringify(name) === `"${name}"`)
+  )
+}
+
+function everyName(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return []
+  const own = Array.isArray(value) ? [] : Object.keys(value)
+  return [...own, ...Object.values(value).flatMap(everyName)]
 }
 
 function everyText(value: unknown): string[] {
