@@ -1,3 +1,5 @@
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({ test: { include: ['test/fuzz/**/*.test.ts'], testTimeout: 300_000, maxWorkers: 2 } })
+export default defineConfig({
+  test: { include: ['test/fuzz/**/*.test.ts'], testTimeout: 300_000, maxWorkers: 2 },
+})
