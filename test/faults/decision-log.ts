@@ -12,10 +12,16 @@ export interface Line {
   readonly policy_revision?: string
 }
 
+export interface Written {
+  readonly lines: readonly Line[]
+  /** What is no whole line of ours, and not `FOREIGN` either. */
+  readonly damaged: readonly string[]
+}
+
 export interface DecisionLog {
   readonly file: string
-  /** Everything that was ever written, in order; what is no line of ours is thrown, unless it is `foreign`. */
-  lines(): readonly Line[]
+  /** Everything that was ever written, in order. */
+  read(): Written
   /**
    * Lines go on elsewhere from here; what was the file so far is read there now. `cut`: its last line may be half
    * there, and stands whole where they go on.
@@ -23,42 +29,49 @@ export interface DecisionLog {
   continues(before: () => string, cut?: 'cut'): void
 }
 
-const BEGINNING = '{"decision_id":'
-
 /** What somebody else writes into the log; a line of ours may stand behind it. */
 export const FOREIGN = 'half a line of somebody else '
 
 /** The decision log over all the files that it was written to. */
 export function decisionLog(file: string): DecisionLog {
   const before: (() => string)[] = []
+  let known: { text: string; written: Written } = { text: '', written: { lines: [], damaged: [] } }
   const current = () => {
     // To read a pipe that nobody writes would hold us up for ever.
     const isFile = statSync(file, { throwIfNoEntry: false })?.isFile() ?? false
-    return isFile ? readFileSync(file, 'utf8') : ''
+    return isFile ? wholeLines(readFileSync(file, 'utf8')) : ''
   }
-  let read = { text: '', lines: [] as Line[] }
   return {
     file,
-    lines() {
+    read() {
       const text = [...before, current].map(part => part()).join('')
-      if (text !== read.text) read = { text, lines: text.split('\n').slice(0, -1).flatMap(lineOf) }
-      return read.lines
+      if (text !== known.text) known = { text, written: parse(text) }
+      return known.written
     },
-    continues: (part, cut) => void before.push(() => whole(part(), cut)),
+    continues(part, cut) {
+      before.push(() => {
+        const text = part()
+        // Otherwise the next file would seem to go on with the line.
+        const end = cut || text.endsWith('\n') || text.endsWith(FOREIGN) ? '' : '\n'
+        return cut ? wholeLines(text) : `${text}${text === '' ? '' : end}`
+      })
+    },
   }
 }
 
-/** Nothing else may end in the middle of a line. */
-function whole(text: string, cut?: 'cut'): string {
-  const end = text.lastIndexOf('\n') + 1
-  if (end === text.length || text.endsWith(FOREIGN)) return text
-  if (!cut) throw new Error(`half a line of the decision log: ${text.slice(end, end + 80)}`)
-  return text.slice(0, end)
-}
+const wholeLines = (text: string) => text.slice(0, text.lastIndexOf('\n') + 1)
 
-function lineOf(text: string): Line[] {
-  const own = text.replaceAll(FOREIGN, '')
-  if (own === '') return []
-  if (!own.startsWith(BEGINNING)) throw new Error(`no line of the decision log: ${own.slice(0, 80)}`)
-  return [JSON.parse(own)]
+function parse(text: string): Written {
+  const lines: Line[] = []
+  const damaged: string[] = []
+  for (const line of text.split('\n')) {
+    const own = line.replaceAll(FOREIGN, '')
+    if (own === '') continue
+    try {
+      lines.push(JSON.parse(own))
+    } catch {
+      damaged.push(own)
+    }
+  }
+  return { lines, damaged }
 }

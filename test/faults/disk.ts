@@ -101,30 +101,33 @@ function pipeReader(pipe: string) {
 }
 
 async function slow(scene: Scene): Promise<Leave> {
-  const { file } = scene.parts.log
+  const { log, service } = scene.parts
   const before = aside(scene)
   await written(scene)
-  renameSync(file, before)
-  scene.parts.log.continues(later(before))
-  execFileSync('mkfifo', [file])
-  const reader = pipeReader(file)
-  const pipe = `${file}.pipe`
-  scene.parts.service.signal('SIGUSR2')
-  await until('the pipe to be written to', async () => {
+  renameSync(log.file, before)
+  log.continues(later(before))
+  execFileSync('mkfifo', [log.file])
+  const reader = pipeReader(log.file)
+  try {
+    service.signal('SIGUSR2')
+    await until('the pipe to be written to', async () => {
+      await scene.ask(KNOWN)
+      return reader.text() !== '' || undefined
+    })
+    await scene.everyKind()
+    await filled(scene)
+    // Opened anew while it is full: what was begun is ended where it was begun.
+    rmSync(log.file)
+    const opened = reopened(scene)
     await scene.ask(KNOWN)
-    return reader.text() !== '' || undefined
-  })
-  await scene.everyKind()
-  await filled(scene)
-  // To be opened anew while it is full: what was begun is ended where it was begun.
-  renameSync(file, pipe)
-  const opened = reopened(scene)
-  await scene.ask(KNOWN)
-  reader.hurry()
-  await opened
-  reader.close()
-  scene.parts.log.continues(reader.text)
-  rmSync(pipe)
+    reader.hurry()
+    await opened
+  } finally {
+    reader.close()
+    log.continues(reader.text)
+    // However it went: whoever reads or writes a pipe by its name may wait for ever.
+    if (statSync(log.file, { throwIfNoEntry: false })?.isFIFO()) rmSync(log.file)
+  }
   await scene.letsThrough(KNOWN, FRESH)
   return FULL
 }

@@ -45,6 +45,6 @@ describe.each(DEPENDENCIES)('$name', ({ name, onFull, cells }) => {
 
   it('has lost no line at its end', async () => {
     await parts.service.stop()
-    expect(parts.log.lines()).toHaveLength(on.lines())
+    expect(parts.log.read().lines).toHaveLength(on.lines())
   })
 })

@@ -46,6 +46,7 @@ const whole: Evidence = {
   exchanges: [allowed, refused],
   earlier: [],
   lines: [allow, deny],
+  damaged: [],
   seen: new Set(),
   revisions: ['first'],
   leave: {},
@@ -64,6 +65,7 @@ it('finds nothing wrong where nothing is', () => {
 it.each<[string, Partial<Evidence>, RegExp]>([
   ['an allow without a line', { lines: [deny] }, /let through without a line/],
   ['a refusal without a line', { lines: [allow] }, /1 answers without a line/],
+  ['half a line', { damaged: ['{"decision_id":"th'] }, /no line: .*th/],
   ['a line that is not counted', { counted: { decisions: 1, dropped: 0 } }, /1 decisions counted/],
   ['two lines for one answer', { lines: [allow, deny, deny] }, /two lines for one decision/],
   ['a line of nobody', { lines: [allow, deny, lineOf('three', {})] }, /nobody asked/],

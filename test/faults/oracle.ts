@@ -30,6 +30,8 @@ export interface Evidence {
   /** Those of before, whose lines may come late. */
   readonly earlier: readonly Exchange[]
   readonly lines: readonly Line[]
+  /** Of the log, what is no line. */
+  readonly damaged: readonly string[]
   /** Of the lines before these. */
   readonly seen: ReadonlySet<string>
   /** Of the policies that decide, one after the other. */
@@ -74,8 +76,8 @@ const UNREAD = ['request_malformed', 'request_too_large']
  * reached the upstream, what reached the client, the decision log and the metrics; none of them is believed alone.
  */
 export function judge(evidence: Evidence): Verdict {
-  const { exchanges, earlier, lines, seen, revisions, leave, onFull, counted } = evidence
-  const violations: string[] = []
+  const { exchanges, earlier, lines, damaged, seen, revisions, leave, onFull, counted } = evidence
+  const violations = damaged.map(text => `no line: ${text.slice(0, 80)}`)
   const byMark = new Map([...earlier, ...exchanges].map(exchange => [exchange.mark, exchange]))
   const byId = new Map<string, Line>()
   const answered = new Set<string>()

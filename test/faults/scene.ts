@@ -28,7 +28,7 @@ export interface Scene {
 export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
   const earlier: Exchange[] = []
   const seen = new Set<string>()
-  const known = { decisions: 0, dropped: 0, lines: 0 }
+  const known = { decisions: 0, dropped: 0, lines: 0, damaged: 0 }
   let marks = 0
   let inForce: Revision = 'first'
 
@@ -41,7 +41,7 @@ export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
       const subjects: Subjects = {
         issuer,
         silent: parts.silent,
-        known: await issuer.mint(),
+        known: await issuer.mint({ now: parts.clock.now() }),
         next: await newKey(`next-${marks}`),
         stranger: await strangerTo(issuer),
         now: parts.clock.now,
@@ -86,12 +86,13 @@ export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
 
       async function verdict(leave: Leave): Promise<Verdict> {
         const evidence = async () => {
-          const lines = parts.log.lines()
+          const { lines, damaged } = parts.log.read()
           const decisions = await metric('decisions_total')
           const dropped = await metric('decision_log_dropped_total')
           return {
             ...{ exchanges, earlier, seen, leave, onFull, revisions: scene.revisions },
             lines: lines.slice(known.lines),
+            damaged: damaged.slice(known.damaged),
             counted: { decisions: decisions - known.decisions, dropped: dropped - known.dropped },
           }
         }
@@ -100,9 +101,11 @@ export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
           const found = judge(await evidence())
           return found.violations.length === 0 ? found : undefined
         }).catch(async () => judge(await evidence()))
-        for (const { decision_id } of parts.log.lines().slice(known.lines)) seen.add(decision_id)
+        const { lines, damaged } = parts.log.read()
+        for (const { decision_id } of lines.slice(known.lines)) seen.add(decision_id)
         Object.assign(known, {
-          lines: parts.log.lines().length,
+          lines: lines.length,
+          damaged: damaged.length,
           decisions: await metric('decisions_total'),
           dropped: await metric('decision_log_dropped_total'),
         })
