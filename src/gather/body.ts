@@ -1,6 +1,6 @@
 import { Denied } from '../denied.ts'
 import type { HeldRequest } from '../types.ts'
-import { DEEPEST, LARGEST_EXPONENT, MOST_NAMES } from './bounds.ts'
+import { DEEPEST, LARGEST_EXPONENT, MOST_NAMES, MOST_VALUES } from './bounds.ts'
 import { parseForm } from './form.ts'
 import { multipartReader } from './multipart.ts'
 
@@ -46,10 +46,10 @@ function reader(contentType: string): Reader | undefined {
 }
 
 const READERS: { readonly [kind: string]: (contentType: string) => Reader | undefined } = {
-  'application/json': () => jsonText,
+  'application/json': () => jsonReader(),
   'application/x-www-form-urlencoded': () => text =>
     JSON.stringify(parseForm(text, () => new Denied('body_invalid', 'form'))),
-  'multipart/form-data': contentType => multipartReader(contentType, jsonText),
+  'multipart/form-data': contentType => multipartReader(contentType, jsonReader()),
 }
 
 function declaredLength(request: HeldRequest): number {
@@ -62,35 +62,46 @@ function declaredLength(request: HeldRequest): number {
 
 /**
  * The same text, once it is known to be one JSON document; lone surrogates, which the policy engine cannot
- * take, replaced.
+ * take, replaced. The bound on values is one for all that one reader reads.
  */
-function jsonText(text: string): string {
-  try {
-    JSON.parse(text)
-  } catch {
-    throw new Denied('body_invalid', 'JSON')
+function jsonReader(): Reader {
+  let values = 0
+  return text => {
+    try {
+      JSON.parse(text)
+    } catch {
+      throw new Denied('body_invalid', 'JSON')
+    }
+    values += valuesWithinBounds(text, MOST_VALUES - values)
+    return text.trim().replace(LONE_SURROGATES, half => (half.length === 6 ? '\\ufffd' : half))
   }
-  insistOnBounds(text)
-  return text.trim().replace(LONE_SURROGATES, half => (half.length === 6 ? '\\ufffd' : half))
 }
 
 /** Escapes of an escape and whole pairs match first and stay; what is left over are halves. */
 const LONE_SURROGATES =
   /\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|\\u[dD][89a-fA-F][\da-fA-F]{2}/g
 
-/**
- * Of text that is JSON: outside strings, a colon follows a name, and an `e` before a digit is an exponent's.
- */
-function insistOnBounds(text: string): void {
+/** How many values text has that is JSON, at every depth: every string but names, number, word, array, object. */
+function valuesWithinBounds(text: string, most: number): number {
   const open: { names: number }[] = []
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}:]|[eE][+-]?\d+/g)) {
-    if (token === '[' || token === '{') {
-      if (open.push({ names: 0 }) > DEEPEST) throw new Denied('body_invalid', 'nested too deep')
-    } else if (token === ']' || token === '}') open.pop()
+  let values = 0
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}:]|[^\s"[{\]}:,]+/g)) {
+    if (token === ']' || token === '}') open.pop()
     else if (token === ':') {
+      // What stands before it was a name.
+      values--
       const object = open.at(-1) as { names: number }
       if (++object.names > MOST_NAMES) throw new Denied('body_invalid', 'too many names')
-    } else if (!token.startsWith('"') && Math.abs(Number(token.slice(1))) > LARGEST_EXPONENT)
-      throw new Denied('body_invalid', 'a number out of range')
+    } else {
+      // One more may be a name.
+      if (++values > most + 1) throw new Denied('body_invalid', 'too many values')
+      if ((token === '[' || token === '{') && open.push({ names: 0 }) > DEEPEST)
+        throw new Denied('body_invalid', 'nested too deep')
+      const exponent = /^[-\d][^e]*e(.*)/i.exec(token)?.[1]
+      if (Math.abs(Number(exponent ?? 0)) > LARGEST_EXPONENT)
+        throw new Denied('body_invalid', 'a number out of range')
+    }
   }
+  if (values > most) throw new Denied('body_invalid', 'too many values')
+  return values
 }

@@ -4,6 +4,15 @@
  */
 export const MOST_NAMES = 512
 
+/** The most fields that a form or query may have, the same name over and over included. */
+export const MOST_FIELDS = 2048
+
+/** The most segments of a path. */
+export const MOST_SEGMENTS = 512
+
+/** The most values that the JSON of one body may have, at every depth; the engine takes a second for millions. */
+export const MOST_VALUES = 65_536
+
 /** How deep JSON may be nested. */
 export const DEEPEST = 64
 

@@ -1,5 +1,5 @@
 import { Denied } from '../denied.ts'
-import { MOST_NAMES } from './bounds.ts'
+import { MOST_FIELDS, MOST_NAMES } from './bounds.ts'
 import { parseParameters } from './parameters.ts'
 
 /**
@@ -11,8 +11,8 @@ const PLAIN_ENCODINGS: readonly string[] = ['7bit', '8bit', 'binary']
 /**
  * The fields of a multipart form (RFC 7578) as JSON text: lists by name; a part whose type is JSON is read as
  * JSON, any other is text. File names are ignored, parts without a name skipped. `contentType` names the
- * boundary; undefined where it has none. Refuses (`body_invalid`) a form that is not closed, and every
- * spelling that readers are known to take differently.
+ * boundary; undefined where it has none. Refuses (`body_invalid`) a form that is not closed, what is beyond
+ * `bounds.ts`, and every spelling that readers are known to take differently.
  */
 export function multipartReader(
   contentType: string,
@@ -27,6 +27,7 @@ export function multipartReader(
 
 function fieldsOf(text: string, boundary: string, jsonText: (text: string) => string): string {
   const [, ...parts] = `\r\n${text}`.split(`\r\n--${boundary}`)
+  if (parts.length > MOST_FIELDS + 1) refuse()
   const closing = parts.pop()
   if (closing === undefined || !/^--[ \t]*(\r\n|$)/.test(closing)) refuse()
   const fields = new Map<string, string[]>()

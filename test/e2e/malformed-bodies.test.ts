@@ -66,8 +66,13 @@ describe('a large request is refused', () => {
     ],
     ['a host of 4 MB', () => ({ host: 'a'.repeat(4 * MB) }), 'policy_denied'],
     ['a path of 4 MB', () => ({ path: `/${'a'.repeat(4 * MB)}` }), 'policy_denied'],
-    ['a path of 30,000 parts', () => ({ path: '/a'.repeat(30_000) }), 'policy_denied'],
+    ['a path of 512 segments', () => ({ path: '/a'.repeat(512) }), 'policy_denied'],
+    ['a path of 513 segments', () => ({ path: '/a'.repeat(513) }), 'path_invalid'],
+    ['a path of a million segments', () => ({ path: '/a'.repeat(1 * MB) }), 'path_invalid'],
+    ['a query of 513 names', () => ({ path: `/v1/messages?${names(513)}` }), 'path_invalid'],
     ['a query of 100,000 names', () => ({ path: `/v1/messages?${names(100_000)}` }), 'path_invalid'],
+    ['a query of 2,049 fields', () => ({ path: `/v1/messages?${'a&'.repeat(2048)}a` }), 'path_invalid'],
+    ['a query of a million fields', () => ({ path: `/v1/messages?${'a&'.repeat(1 * MB)}a` }), 'path_invalid'],
   ])('with %s', async (_, changes, reason) => {
     expect(await reasonOf(changes())).toBe(reason)
   })
@@ -98,6 +103,7 @@ describe('JSON is refused', () => {
       `{"folder":"inbox"${Array.from({ length: 100_000 }, (_, i) => `,"n${i}":1`).join('')}}`,
     ],
     ['one name 513 times', `{"folder":"inbox"${',"folder":"inbox"'.repeat(512)}}`],
+    ['65,537 values', `{"folder":"inbox","x":[${'0,'.repeat(65_533)}0]}`],
     ['an endless exponent', `{"folder":"inbox","n":1e${'9'.repeat(1_000)}}`],
     ['an end too early', '{"folder":"inbox"'],
     ['a second document', '{"folder":"inbox"}{"folder":"inbox"}'],
@@ -158,6 +164,7 @@ describe('a body is refused that is not of its content type', () => {
     [FORM_TYPE, 'folder=inbox;folder=archive'],
     [FORM_TYPE, 'folder=%ed%a0%bd'],
     [FORM_TYPE, names(513)],
+    [FORM_TYPE, `folder=inbox${'&a'.repeat(2048)}`],
     ['multipart/form-data; boundary=', `--\r\n${part}\r\n----`],
     ['multipart/form-data; boundary=x', `--x\r\n${part}`],
     ['multipart/form-data; boundary=x', folder],

@@ -17,7 +17,7 @@ function body(type: string | string[] | undefined, text: string, headers: Record
 
 function refused(...args: Parameters<typeof body>): string {
   try {
-    return `read as ${body(...args).parsedBody}`
+    return `read as ${body(...args).parsedBody.slice(0, 80)}`
   } catch (error) {
     if (error instanceof Denied) return error.reason
     throw error
@@ -194,6 +194,16 @@ describe('a JSON body', () => {
     expect(refused(JSON_TYPE, `{${'"a":1,'.repeat(512)}"a":1}`)).toBe('body_invalid')
   })
 
+  it('may have 65,536 values at whatever depth, names apart, and no more', () => {
+    const values = (count: number) => `[${'{"a":"b"},'.repeat(count / 2 - 1)}1]`
+    expect(refused(JSON_TYPE, values(65_536))).toMatch(/^read as/)
+    expect(refused(JSON_TYPE, `[${values(65_536)}]`)).toBe('body_invalid')
+    expect(refused(JSON_TYPE, `[${'[],'.repeat(65_535)}[]]`)).toBe('body_invalid')
+    expect(refused(JSON_TYPE, `[${'null,'.repeat(65_535)}null]`)).toBe('body_invalid')
+    expect(refused(JSON_TYPE, `{"a":[${'1,'.repeat(65_533)}1]}`)).toMatch(/^read as/)
+    expect(refused(JSON_TYPE, `{"a":[${'1,'.repeat(65_533)}1],"b":1}`)).toBe('body_invalid')
+  })
+
   it('may have such text in a string', () => {
     expect(body(JSON_TYPE, '"1e9999"').parsedBody).toBe('"1e9999"')
     expect(body(JSON_TYPE, String.raw`["\"1e9999",true]`).parsedBody).toBe(String.raw`["\"1e9999",true]`)
@@ -214,6 +224,11 @@ describe('a form body', () => {
     const names = (count: number) => Array.from({ length: count }, (_, i) => `n${i}=&n${i}=1`).join('&')
     expect(Object.keys(JSON.parse(body(FORM_TYPE, names(512)).parsedBody))).toHaveLength(512)
     expect(refused(FORM_TYPE, names(513))).toBe('body_invalid')
+  })
+
+  it('may have 2,048 fields and no more, the same over and over included', () => {
+    expect(JSON.parse(body(FORM_TYPE, `${'a=&'.repeat(2047)}a=`).parsedBody).a).toHaveLength(2048)
+    expect(refused(FORM_TYPE, `${'a=&'.repeat(2048)}a=`)).toBe('body_invalid')
   })
 
   it.each(['a=1;b=2', 'a=%zz', '%ff=1'])('is refused as %s', text => {

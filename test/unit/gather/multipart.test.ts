@@ -13,7 +13,7 @@ function read(text: string, type = B): unknown {
 
 function refused(text: string, type = B): string {
   try {
-    return `read as ${JSON.stringify(read(text, type))}`
+    return `read as ${JSON.stringify(read(text, type)).slice(0, 80)}`
   } catch (error) {
     if (error instanceof Denied) return error.reason
     throw error
@@ -107,6 +107,22 @@ describe('a multipart form', () => {
       Array.from({ length: count }, (_, i): [string[], string] => [named(`n${i}`), ''])
     expect(Object.keys(read(form(...parts(512))) as object)).toHaveLength(512)
     expect(refused(form(...parts(513)))).toBe('body_invalid')
+  })
+
+  it('may have 2,048 parts and no more, the same name and none included', () => {
+    const parts = (count: number) =>
+      Array.from({ length: count }, (_, i): [string[], string] => [i % 2 ? named('a') : [], ''])
+    expect(read(form(...parts(2048)))).toEqual({ a: Array(1024).fill('') })
+    expect(refused(form(...parts(2049)))).toBe('body_invalid')
+  })
+
+  it('may have 65,536 values in all of its JSON parts', () => {
+    const part = (values: number): [headers: string[], content: string] => [
+      named('a', 'Content-Type: application/json'),
+      `[${'1,'.repeat(values - 2)}1]`,
+    ]
+    expect(refused(form(part(65_000), part(536)))).toMatch(/^read as/)
+    expect(refused(form(part(65_000), part(537)))).toBe('body_invalid')
   })
 
   // One of these that is not linear takes minutes, which vitest does not wait for.

@@ -74,7 +74,20 @@ describe('a path', () => {
   })
 })
 
+it('may have 512 segments and no more, of whatever spelling', () => {
+  expect(parsePath(`//${'a/'.repeat(511)}a`).parsedPath).toHaveLength(512)
+  expect(refused('/a'.repeat(513))).toBe('path_invalid')
+  expect(refused('%2F%61'.repeat(513))).toBe('path_invalid')
+  expect(refused('/'.repeat(1000))).toBe('not refused')
+  expect(refused(`/a${'/'.repeat(512)}`)).toBe('path_invalid')
+})
+
 describe('a query', () => {
+  it('may have 2,048 fields and no more, the same over and over included', () => {
+    expect(parsePath(`/?${'a&'.repeat(2047)}a`).parsedQuery).toEqual({ a: Array(2048).fill('') })
+    expect(refused(`/?${'a&'.repeat(2048)}a`)).toBe('path_invalid')
+  })
+
   it('may have 512 names and no more', () => {
     const query = (names: number) => `/?${Array.from({ length: names }, (_, i) => `n${i}`).join('&')}`
     expect(refused(query(512))).toBe('not refused')
