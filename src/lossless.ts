@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import { isObject, type Json } from './types.ts'
 
 /** ECMAScript's JSON.parse source text access, which the compiler's library does not know yet. */
@@ -6,7 +7,11 @@ interface SourceText {
   rawJSON(source: string): Json
   isRawJSON(value: unknown): boolean
 }
-const { parse, rawJSON, isRawJSON } = JSON as unknown as SourceText
+/**
+ * Of a realm apart: V8 reads escaped names by what its realm has read before, text of clients included
+ * (nodejs/node#63785).
+ */
+const { parse, rawJSON, isRawJSON }: SourceText = runInNewContext('JSON')
 
 /**
  * JSON that keeps every digit of its numbers through `JSON.stringify`: policy compares digits, and as doubles

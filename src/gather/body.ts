@@ -81,7 +81,7 @@ function jsonReader(): Reader {
 const LONE_SURROGATES =
   /\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|\\u[dD][89a-fA-F][\da-fA-F]{2}/g
 
-/** How many values text has that is JSON, at every depth: every string but names, number, word, array, object. */
+/** How many values JSON text has, at every depth: every string but names, number, word, list, object. */
 function valuesWithinBounds(text: string, most: number): number {
   const open: { names: number }[] = []
   let values = 0

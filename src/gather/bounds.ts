@@ -10,7 +10,7 @@ export const MOST_FIELDS = 2048
 /** The most segments of a path. */
 export const MOST_SEGMENTS = 512
 
-/** The most values that the JSON of one body may have, at every depth; the engine takes a second for millions. */
+/** The most values that the JSON of one body may have; the engine takes seconds for millions. */
 export const MOST_VALUES = 65_536
 
 /** How deep JSON may be nested. */

@@ -26,3 +26,8 @@ it('takes no number for an object', () => {
     false,
   ])
 })
+
+it('reads an escaped name as it is spelt, whatever was read elsewhere before', () => {
+  JSON.parse(String.raw`{"first":1,"a\\u":1}`)
+  expect(Object.keys(parseLossless(String.raw`{"first":1,"a\u0026b":1}`) as object)).toEqual(['first', 'a&b'])
+})
