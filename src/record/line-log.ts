@@ -193,11 +193,14 @@ function open(path: string): number {
 }
 
 /**
- * A pipe is opened anew, without blocking as above and without changing the one that we share with others.
+ * A pipe is opened anew, without blocking as above and without changing the one that we share with others. A
+ * socket, as the journal gives, cannot be; Node's own stream, once there is one, makes it such.
  */
 function standardOutput(): number {
   try {
-    return fstatSync(1).isFIFO() ? openSync('/dev/stdout', O_WRONLY | O_NONBLOCK) : 1
+    const output = fstatSync(1)
+    if (output.isFIFO()) return openSync('/dev/stdout', O_WRONLY | O_NONBLOCK)
+    return output.isSocket() ? process.stdout.fd : 1
   } catch {
     return 1
   }
