@@ -31,7 +31,8 @@ const UNDECIDED = refusal(new Denied('internal_error'))
 
 /**
  * One check: identify → gather → decide → respond → record. Starts from a refusal; whatever a stage throws is
- * a refusal with a reason. What fails again while refusing is thrown on, for the listener's prepared refusal.
+ * a refusal with a reason. What fails even for one that names nothing of the request is thrown on, for the
+ * listener's prepared refusal.
  * Synchronous unless `identify` has to wait.
  */
 export function createCheck(
@@ -90,12 +91,23 @@ export function createCheck(
 
   function refuse(trail: Trail, thrown: unknown): Reply {
     const denied = asDenied(thrown)
-    if (denied.cause instanceof Error)
-      log.error({ decision_id: trail.decisionId, at: frames(denied.cause) }, 'a check failed inside')
+    tell(trail, denied)
     enter(trail, 'respond')
     if (denied.parties) trail.refused = denied.parties
     trail.decision = refusal(denied)
-    return answer(trail)
+    try {
+      return answer(trail)
+    } catch (again) {
+      tell(trail, asDenied(again))
+      // Without the request, which may be what it fails at.
+      const { decisionId, startedAt, route } = trail
+      return answer({ decisionId, startedAt, route, decision: UNDECIDED, durations: {} })
+    }
+  }
+
+  function tell({ decisionId }: Trail, { cause }: Denied): void {
+    if (cause instanceof Error)
+      log.error({ decision_id: decisionId, at: frames(cause) }, 'a check failed inside')
   }
 
   /** No record, no access: where the decision log has no room, an allow becomes a refusal. */

@@ -1,9 +1,10 @@
-import type { Server as NetServer } from 'node:net'
+import type { Http2Server } from 'node:http2'
 import { Server, ServerCredentials, setLogger } from '@grpc/grpc-js'
 import type { Check, Clock, Log } from '../types.ts'
 import { cannotListen, freeSocket, isLocal } from './address.ts'
+import { endAtAge } from './connection-age.ts'
 import { type CertificateEvents, reloadedCredentials } from './credentials.ts'
-import { CONNECTIONS_MS, drain } from './drain.ts'
+import { drain } from './drain.ts'
 import { CHECK_PATH, definition, extAuthz } from './ext-authz.ts'
 import { addHealth } from './health.ts'
 import { heldAnswers } from './held-answer.ts'
@@ -11,6 +12,8 @@ import type { TlsSettings } from './key-pair.ts'
 
 /** Well above our own limit on a message, so that the refusal of a large one is ours. */
 const MOST_RECEIVED = 64 * 1024 * 1024
+/** After a keepalive ping. */
+const LONGEST_SILENCE_MS = 20_000
 /** Of a connection that begins with TLS and goes no further. */
 const HANDSHAKE_MS = 10_000
 
@@ -48,7 +51,7 @@ export interface GrpcServer {
 /** What grpc-js hands on to node:http2 and has no option for, and what it made of it. */
 interface Own {
   readonly commonServerOptions: object
-  readonly http2Servers: ReadonlyMap<NetServer, unknown>
+  readonly http2Servers: ReadonlyMap<Http2Server, unknown>
 }
 
 /**
@@ -66,9 +69,8 @@ export async function createGrpcServer(
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': MOST_RECEIVED,
     'grpc.max_concurrent_streams': settings.max_concurrent_streams,
-    'grpc.max_connection_age_ms': settings.max_connection_age,
-    'grpc.max_connection_age_grace_ms': CONNECTIONS_MS,
     'grpc.keepalive_time_ms': settings.keepalive,
+    'grpc.keepalive_timeout_ms': Math.min(settings.keepalive, LONGEST_SILENCE_MS),
     interceptors: [heldAnswers(CHECK_PATH, refuse)],
   })
   const own = server as unknown as Own
@@ -86,6 +88,7 @@ export async function createGrpcServer(
   for (const listener of own.http2Servers.keys()) {
     listener.maxConnections = settings.max_connections
     listener.on('drop', deps.events.connectionRefused)
+    endAtAge(listener, settings.max_connection_age)
   }
   if (!settings.tls && !isLocal(address))
     deps.log.warn({ grpc: address }, 'reachable from elsewhere without TLS: who stands in between decides')

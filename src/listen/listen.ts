@@ -42,7 +42,9 @@ export const listenSettings = z.strictObject({
     .min(1)
     .max(1_000_000)
     .default(1024)
-    .describe('Checks at a time on one connection; Envoy opens another one for more.'),
+    .describe(
+      'Checks at a time on one connection; Envoy opens another one for more where its cluster has the same.',
+    ),
   max_connection_age: duration
     .refine(ms => ms >= 1_000 && ms <= LONGEST_AGE_MS, 'from 1s to 24h')
     .prefault('30m')
@@ -51,7 +53,7 @@ export const listenSettings = z.strictObject({
     .refine(ms => ms >= 1_000 && ms <= LONGEST_AGE_MS, 'from 1s to 24h')
     .prefault('30s')
     .describe(
-      'After so long without a word a connection is asked, and cut where it does not answer in 20 s.',
+      'After so long without a word a connection is asked, and cut after as long again, at most 20 s.',
     ),
   reflection: z
     .boolean()

@@ -25,7 +25,7 @@ export type DecisionLogSettings = z.infer<typeof decisionLogSettings>
 export interface RecordRoom {
   /** False: a line would be lost, and the settings say that then nothing is allowed. */
   hasRoom(): boolean
-  /** The audit line and the metrics of one answer. Never throws. */
+  /** The audit line and the metrics of one answer: both, or neither where it throws. */
   record(trail: Trail, reply: Reply): void
   /** Lines not written yet. */
   pendingBytes(): number
@@ -65,9 +65,11 @@ export function createRecord(
     hasRoom: () => !refuses || (lines?.hasRoom() ?? true),
     record(trail, reply) {
       const finishedAt = clock()
+      // Before anything is counted: what fails here is told in another record.
+      const line = lines && JSON.stringify(auditRecord(trail, reply, finishedAt))
       metrics.answered(trail, finishedAt)
-      if (!lines) return
-      const kept = lines.append(JSON.stringify(auditRecord(trail, reply, finishedAt)))
+      if (!lines || line === undefined) return
+      const kept = lines.append(line)
       if (!kept) metrics.logDropped()
       if (!kept && !dropping) log.error({ file }, 'the decision log is full; answers leave no line')
       dropping = !kept

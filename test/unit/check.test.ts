@@ -51,6 +51,14 @@ async function run(
 const observe = { mode: 'observe', identity: 'required', authorization: 'remove', source: 'token' } as const
 
 describe('a check', () => {
+  it('that Envoy has given up is no allow, however it was decided', async () => {
+    for (const identify of [() => identity, async () => identity]) {
+      const { reply, records } = await run({ identify }, { deadline: { ...patient, cancelled: () => true } })
+      expect(reply).toMatchObject({ kind: 'deny', metadata: { reason: 'cancelled' } })
+      expect(records.map(({ trail }) => trail.decision?.reason)).toEqual(['cancelled'])
+    }
+  })
+
   it('answers at once when nothing has to be waited for', () => {
     const check = createCheck(
       {
@@ -208,6 +216,31 @@ describe('what fails for an allow alone', () => {
     expect(reply).toMatchObject({ kind: 'deny', status: 500 })
     expect(kept).toEqual(['internal_error'])
   })
+})
+
+describe('what fails at the request, refused or not', () => {
+  const brokenWith =
+    <Result>(right: (trail: Trail) => Result) =>
+    (trail: Trail): Result =>
+      trail.request ? broken() : right(trail)
+
+  it.each(['enforce', 'observe'] as const)(
+    'is a refusal with an id and a record that name nothing of it: %s',
+    async mode => {
+      const kept: Trail[] = []
+      const record = { hasRoom: () => true, record: brokenWith(trail => void kept.push(trail)) }
+      const failing: Parameters<typeof run>[0][] = [{ respond: brokenWith(respond) }, { record }]
+      for (const rooms of failing) {
+        const { reply, records, logged } = await run(rooms, { route: mode === 'observe' ? observe : enforce })
+        const [trail] = [...records.map(({ trail }) => trail), ...kept]
+        expect(reply).toMatchObject({ kind: 'deny', status: 500, metadata: { reason: 'internal_error' } })
+        expect(trail).toMatchObject({ decision: { outcome: 'deny', reason: 'internal_error' } })
+        expect(reply.headers).toContainEqual(['x-authz-decision-id', trail?.decisionId])
+        expect(trail).not.toHaveProperty('request')
+        expect(JSON.stringify(logged)).not.toMatch(/secret/)
+      }
+    },
+  )
 })
 
 const { headers: _, ...withoutHeaders } = allow

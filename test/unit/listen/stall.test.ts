@@ -1,45 +1,61 @@
-import { expect, it } from 'vitest'
+import { beforeEach, expect, it } from 'vitest'
 import { afterStalls } from '../../../src/listen/stall.ts'
 
+let now: number
+let begun: string[]
+let arrive: (what: string) => void
+beforeEach(() => {
+  now = 0
+  begun = []
+  const begin = afterStalls(() => now)
+  arrive = what => begin(() => begun.push(what))
+})
 const turn = () => new Promise(setImmediate)
 
 it('begins at once while the loop comes round', async () => {
-  let now = 0
-  const begun: string[] = []
-  const begin = afterStalls(() => now)
   now = 20
-  begin(() => begun.push('a'))
-  begin(() => begun.push('b'))
+  arrive('a')
+  arrive('b')
   expect(begun).toEqual(['a', 'b'])
   await turn()
   now = 40
-  begin(() => begun.push('c'))
+  arrive('c')
   expect(begun).toEqual(['a', 'b', 'c'])
 })
 
-it('begins a turn later, in order, where the loop was held up, and at once again after that', async () => {
-  let now = 0
-  const begun: string[] = []
-  const begin = afterStalls(() => now)
+it('begins after a turn that brought no more, in order, where the loop was held up; then at once again', async () => {
   now = 21
-  begin(() => begun.push('a'))
-  begin(() => begun.push('b'))
+  arrive('a')
+  await turn()
+  arrive('b')
+  await turn()
   expect(begun).toEqual([])
   await turn()
   expect(begun).toEqual(['a', 'b'])
-  begin(() => begun.push('c'))
+  arrive('c')
+  expect(begun).toEqual(['a', 'b', 'c'])
+})
+
+it('waits no longer than 20 ms for such a turn', async () => {
+  now = 21
+  arrive('a')
+  await turn()
+  arrive('b')
+  now = 40
+  await turn()
+  expect(begun).toEqual([])
+  arrive('c')
+  now = 41
+  await turn()
   expect(begun).toEqual(['a', 'b', 'c'])
 })
 
 it('counts a turn that is long by itself', async () => {
-  let now = 0
-  const begun: string[] = []
-  const begin = afterStalls(() => now)
-  begin(() => {
-    now = 30
-  })
-  begin(() => begun.push('late'))
-  expect(begun).toEqual([])
+  arrive('first')
+  now = 30
+  arrive('late')
+  expect(begun).toEqual(['first'])
   await turn()
-  expect(begun).toEqual(['late'])
+  await turn()
+  expect(begun).toEqual(['first', 'late'])
 })
