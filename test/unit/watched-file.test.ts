@@ -65,6 +65,13 @@ describe('a watched file', () => {
     expect(changes).toBe(1)
   })
 
+  it('tells within 2 s', () => {
+    watch()
+    writeFileSync(file, 'two and more')
+    vi.advanceTimersByTime(2_000)
+    expect(changes).toBe(1)
+  })
+
   it('tells of what happened before anybody asked', () => {
     writeFileSync(file, 'two and more')
     watch()
