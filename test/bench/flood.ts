@@ -8,7 +8,8 @@ import { startIssuer } from '../../deploy/demo/issuer.ts'
 import { createProcesses } from '../../deploy/demo/processes.ts'
 import { startService, writeConfig } from '../../deploy/demo/service.ts'
 import { AUTHORIZATION } from '../../src/listen/ext-authz.ts'
-import { encodeRequest, responseOf } from '../unit/listen/wire/oracle.ts'
+import { reading } from '../unit/configured.ts'
+import { encodeHttp, responseOf } from '../unit/listen/wire/oracle.ts'
 
 /*
  * What a flood of forged tokens does to a known one: a real service over gRPC, asked with one known token at a steady
@@ -112,16 +113,8 @@ function caller(address: string): (token: string) => Promise<boolean> {
     new Promise(resolve => {
       const answered = (error: unknown, answer?: Buffer) =>
         resolve(!error && answer !== undefined && !responseOf(answer).deniedResponse)
-      client.makeUnaryRequest(`/${AUTHORIZATION}/Check`, requestOf, bytes => bytes, token, answered)
+      client.makeUnaryRequest(`/${AUTHORIZATION}/Check`, encodeHttp, bytes => bytes, reading(token), answered)
     })
-}
-
-function requestOf(token: string): Buffer {
-  const path = '/v1/folders/inbox/messages'
-  const headers = { authorization: `Bearer ${token}` }
-  return encodeRequest({
-    attributes: { request: { http: { method: 'GET', host: 'mail.example.com', path, headers } } },
-  })
 }
 
 function at(times: readonly number[], share: number): string {

@@ -1,12 +1,13 @@
 import { execFile } from 'node:child_process'
-import { renameSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { until } from '../../deploy/demo/processes.ts'
 import { ROOT, reading } from '../unit/configured.ts'
 import { compile, type Entries, pack, unpack } from '../unit/decide/compile.ts'
-import { encodeRequest } from '../unit/listen/wire/oracle.ts'
+import { encodeHttp } from '../unit/listen/wire/oracle.ts'
+import { replaceFile } from '../unit/replace-file.ts'
 import { type Held, startHeld, together } from './held.ts'
 
 /** Two cores are few. */
@@ -134,7 +135,7 @@ describe.each(FAULTS)('a bundle that cannot be used: %s', (message, faults) => {
     const error = `policy.bundle: ${held.at.path('bundle.tar.gz')} cannot be used: ${message}`
     for (const [what, bundle] of faults) {
       const failed = await failures()
-      replaceBundle(await bundle())
+      replaceFile(held.at.path('bundle.tar.gz'), await bundle())
       await until(`it to be refused: ${what}`, async () => (await failures()) > failed || undefined)
       expect({ what, failures: await failures() }).toEqual({ what, failures: failed + 1 })
       expect(lastLine()).toMatchObject({ level: 50, msg: `${error}; the policy before stays in force` })
@@ -169,15 +170,7 @@ const failures = async () => held.count('agent_authz_policy_loads_total{outcome=
 
 const lastLine = () => JSON.parse(held.service.process.output().trimEnd().split('\n').at(-1) as string)
 
-async function reason(): Promise<string> {
-  return (await held.ask(encodeRequest({ attributes: { request: { http: reading(token) } } }))).reason
-}
-
-/** At once, as a deployment does. */
-function replaceBundle(content: Buffer): void {
-  writeFileSync(held.at.path('next'), content)
-  renameSync(held.at.path('next'), held.at.path('bundle.tar.gz'))
-}
+const reason = async () => (await held.ask(encodeHttp(reading(token)))).reason
 
 /** A start that ends. */
 function serve(config: string): Promise<{ code: unknown; stdout: string; stderr: string }> {

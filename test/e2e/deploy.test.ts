@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -10,8 +10,10 @@ import { type Issuer, startIssuer } from '../../deploy/demo/issuer.ts'
 import { createProcesses, ok, type Processes, until } from '../../deploy/demo/processes.ts'
 import { type Service, type ServiceConfig, startService, writeConfig } from '../../deploy/demo/service.ts'
 import { startUpstream, type Upstream } from '../../deploy/demo/upstream.ts'
-import { metrics } from './metrics.ts'
-import { ALICE, buildBundle } from './stack.ts'
+import { replaceFile } from '../unit/replace-file.ts'
+import { records } from '../unit/whole-lines.ts'
+import { metric } from './metrics.ts'
+import { ALICE, buildBundle, patient } from './stack.ts'
 
 /** Requests that are on their way at any time: half of them on connections of their own, half on kept ones. */
 const LOAD = 16
@@ -54,7 +56,7 @@ interface Replica {
   /** At the place that Envoy knows. */
   startAgain(): Promise<void>
   /** Of all its lives, from every file that it was told to write. */
-  lines(): Record<string, string>[]
+  lines(): Record<string, unknown>[]
 }
 
 async function startReplica(name: string): Promise<Replica> {
@@ -76,21 +78,14 @@ async function startReplica(name: string): Promise<Replica> {
       const settings = parse(readFileSync(config, 'utf8'))
       change(settings)
       logs.add(settings.decision_log.file)
-      writeFileSync(`${config}.next`, stringify(settings))
-      renameSync(`${config}.next`, config)
+      replaceFile(config, stringify(settings))
     },
     async startAgain() {
       const { grpc } = replica.service
       replica.configure(({ listen }) => Object.assign(listen, { grpc }))
       replica.service = await startService(parts, config)
     },
-    lines: () =>
-      [...logs].flatMap(file =>
-        readFileSync(file, 'utf8')
-          .split('\n')
-          .slice(0, -1)
-          .map(line => JSON.parse(line)),
-      ),
+    lines: () => [...logs].flatMap(records),
   }
   return replica
 }
@@ -164,13 +159,12 @@ function load(): Load {
 }
 
 const refused = (answers: readonly Answered[]) => answers.filter(({ status }) => status !== 200)
-const sample = async ({ service }: Replica, name: string) =>
-  (await metrics(service.adminUrl)).get(`agent_authz_${name}`) ?? 0
+const sample = ({ service }: Replica, name: string) => metric(service.adminUrl, `agent_authz_${name}`)
 const retries = () => envoy.stat('cluster.agent-authz.upstream_rq_retry')
 const lines = () => replicas.flatMap(replica => replica.lines())
 
 /** The lines that a load left, once all are written. */
-async function linesOf(running: Load, act: () => Promise<void>): Promise<Record<string, string>[]> {
+async function linesOf(running: Load, act: () => Promise<void>): Promise<Record<string, unknown>[]> {
   const before = new Set(lines().map(line => line.decision_id))
   await act()
   await running.stop()
@@ -183,13 +177,13 @@ async function linesOf(running: Load, act: () => Promise<void>): Promise<Record<
 }
 
 /** Each answer has one line in one log. What lines there are beyond are of checks that Envoy asked twice. */
-function expectOneLineEach(answers: readonly Answered[], written: Record<string, string>[], asked: number) {
+function expectOneLineEach(answers: readonly Answered[], written: Record<string, unknown>[], asked: number) {
   const ids = written.map(line => line.decision_id)
   expect(new Set(ids).size).toBe(ids.length)
-  const answered = new Set(answers.map(({ decisionId }) => decisionId))
+  const answered = new Set<unknown>(answers.map(({ decisionId }) => decisionId))
   expect(answered.size).toBe(answers.length)
   expect(ids.filter(id => answered.has(id))).toHaveLength(answers.length)
-  const requests = new Set(answers.map(({ requestId }) => requestId))
+  const requests = new Set<unknown>(answers.map(({ requestId }) => requestId))
   const beyond = written.filter(line => !answered.has(line.decision_id))
   expect(beyond.filter(line => !requests.has(line.request_id))).toEqual([])
   expect(beyond.length).toBeLessThanOrEqual(asked)
@@ -282,11 +276,6 @@ describe('two instances under load', () => {
     expect(allowed.filter(({ agent, decisionId }) => agent !== 'mail-summary' || !decisionId)).toEqual([])
   }, 60_000)
 })
-
-/** What is late here is late because two cores are few: none of these tests is about it. */
-function patient(config: string): string {
-  return config.replaceAll('0.25s', '6s').replace('timeout: 0.5s', 'timeout: 5s')
-}
 
 function withEndpoint(config: string, { service }: Replica): string {
   const document = parse(config)

@@ -5,7 +5,7 @@ import { type Service, startService } from '../../deploy/demo/service.ts'
 import { REASONS, type Reason } from '../../src/denied.ts'
 import { type Configured, configured } from '../unit/configured.ts'
 import { type Answer, type Caller, caller } from '../unit/listen/callers.ts'
-import { metrics } from './metrics.ts'
+import { metric } from './metrics.ts'
 import { buildBundle } from './stack.ts'
 
 /** A whole answer: `policy_allowed`, or why it refuses. */
@@ -45,10 +45,7 @@ export async function startHeld(rego: string): Promise<Held> {
   const connections = [caller(service.grpc)]
   const answered: Outcome[] = []
 
-  const count = async (name: string) =>
-    [...(await metrics(service.adminUrl))]
-      .filter(([sample]) => sample === name || sample.startsWith(`${name}{`))
-      .reduce((sum, [, value]) => sum + value, 0)
+  const count = (name: string) => metric(service.adminUrl, name)
   const records = () =>
     until('as many records as decisions', async () => {
       const decided = await count('agent_authz_decisions_total')

@@ -4,7 +4,7 @@ import type { Answer } from '../../deploy/demo/client.ts'
 import { until } from '../../deploy/demo/processes.ts'
 import { claims, json, type Key, newKey, type Server, startServer } from '../unit/identify/issuer.ts'
 import { metrics } from './metrics.ts'
-import { type Stack, startStack } from './stack.ts'
+import { patient, type Stack, startStack } from './stack.ts'
 
 const ISSUER = 'https://rotating.example.com'
 /** What README promises: the pause of 10 s and a fetch. */
@@ -25,7 +25,7 @@ beforeAll(async () => {
       const rotating = { name: 'rotating', issuer: ISSUER, jwks_uri: `${server.url}/keys` }
       config.issuers.push({ ...config.issuers[0], ...rotating })
     },
-    envoy: config => config.replaceAll('0.25s', '2.5s').replace('timeout: 0.5s', 'timeout: 5s'),
+    envoy: config => patient(config),
   })
 }, 60_000)
 afterAll(async () => {

@@ -14,9 +14,10 @@ import { createProcesses, type Processes, until } from '../../deploy/demo/proces
 import { type Service, startService } from '../../deploy/demo/service.ts'
 import { type Configured, configured, reading } from '../unit/configured.ts'
 import { type Caller, caller } from '../unit/listen/callers.ts'
-import { encodeRequest } from '../unit/listen/wire/oracle.ts'
-import { metrics } from './metrics.ts'
-import { ALICE, echo, type Stack, startStack } from './stack.ts'
+import { encodeHttp } from '../unit/listen/wire/oracle.ts'
+import { records } from '../unit/whole-lines.ts'
+import { metric } from './metrics.ts'
+import { ALICE, echo, patient, type Stack, startStack } from './stack.ts'
 
 const CLIENTS = 8
 const TURNS = 10
@@ -24,22 +25,14 @@ const PRLIMIT = '/usr/bin/prlimit'
 /** Of lines that wait, by README. */
 const BOUND = 16 * 1024 * 1024
 
-/** The lines of these files that are whole. */
-const linesIn = (...files: string[]) =>
-  files.flatMap(file => readFileSync(file, 'utf8').split('\n').slice(0, -1)).map(line => JSON.parse(line))
-const idsIn = (...files: string[]): string[] => linesIn(...files).map(line => line.decision_id)
-const sample = async ({ adminUrl }: Service, name: string) =>
-  (await metrics(adminUrl)).get(`agent_authz_decision_log_${name}`) ?? 0
+const idsIn = (...files: string[]) => files.flatMap(records).map(line => String(line.decision_id))
+const sample = ({ adminUrl }: Service, name: string) => metric(adminUrl, `agent_authz_decision_log_${name}`)
 const written = (service: Service) =>
   until('all to be written', async () => (await sample(service, 'pending_bytes')) === 0 || undefined)
 
 /** A request without a token whose line is as long as a client can make one. */
 const LONG = '\u0001'.repeat(2048)
-const FAT = encodeRequest({
-  attributes: {
-    request: { http: { method: LONG, host: LONG, path: LONG, headers: { 'x-request-id': LONG } } },
-  },
-})
+const FAT = encodeHttp({ method: LONG, host: LONG, path: LONG, headers: { 'x-request-id': LONG } })
 
 /** Refusals until no more lines are kept; gives their decision ids. */
 async function fill(service: Service, client: Caller): Promise<string[]> {
@@ -60,7 +53,7 @@ describe('the decision log of a service behind Envoy', () => {
     // What is late here is late because two cores are few: none of these tests is about it.
     stack = await startStack({
       service: config => Object.assign(config.listen, { check_timeout: '5s' }),
-      envoy: config => config.replaceAll('0.25s', '6s').replace('timeout: 0.5s', 'timeout: 5s'),
+      envoy: config => patient(config),
     })
     token = await stack.issuer.mint({ ...ALICE, ttl: 600 })
     file = stack.decisionLog
@@ -219,7 +212,7 @@ describe('the decision log of a service that may drop lines', () => {
   })
 
   it('is full without a refusal, counts what is missing, and goes on in the file that it is given', async () => {
-    const request = encodeRequest({ attributes: { request: { http: reading(await at.mint()) } } })
+    const request = encodeHttp(reading(await at.mint()))
     const ask = async () => {
       const { code, metadata } = await client.check(request)
       expect(code).toBe(0)

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import * as write from '../../src/listen/wire/writer.ts'
-import { encodeRequest } from '../unit/listen/wire/oracle.ts'
+import type { WireField } from '../unit/listen/wire/fields.ts'
+import { encodeHttp, encodeRequest } from '../unit/listen/wire/oracle.ts'
+import { type Change, changedEverywhere } from './changed-everywhere.ts'
 import { completeRequest, type Form, POLICY } from './complete-request.ts'
 import { type Held, startHeld, together } from './held.ts'
-import { changedEverywhere, type Part } from './wire-changes.ts'
 
 const AT_ONCE = 64
 
@@ -113,11 +114,11 @@ const NOT_UTF8 = {
   'no byte of UTF-8': [0xff],
 }
 
-/** The rest of a field by its wire type; a group has none. */
+/** What a field holds by its wire type; a group holds nothing. */
 const CONTENT: readonly Buffer[] = [
   Buffer.from([1]),
   Buffer.alloc(8, 1),
-  Buffer.from([1, 0x61]),
+  Buffer.from('a'),
   Buffer.alloc(0),
   Buffer.alloc(0),
   Buffer.alloc(4, 1),
@@ -125,17 +126,19 @@ const CONTENT: readonly Buffer[] = [
   Buffer.alloc(0),
 ]
 
+const holding = ({ number, type }: WireField, value: Buffer): WireField => ({ number, type, value })
+
 describe.each<Form>(['text', 'raw'])('a request with headers and body as %s', form => {
   const good = () => completeRequest(token, form)
-  const everywhere = (change: (part: Part) => Buffer | undefined) => changedEverywhere(good(), change)
+  const everywhere = (change: Change) => changedEverywhere(good(), change)
 
   it('is allowed when it is whole', async () => {
     await expectAll('policy_allowed', [['whole', good()]])
   })
 
-  it.each<[string, (part: Part) => Buffer]>([
-    ['is missing', () => Buffer.alloc(0)],
-    ['is empty', ({ type, field }) => (type === 2 ? write.message(field) : write.varint(field, 0))],
+  it.each<[string, (field: WireField) => WireField[]]>([
+    ['is missing', () => []],
+    ['is empty', field => [holding(field, Buffer.alloc(field.type === 2 ? 0 : 1))]],
   ])('is refused, or does not need it, where a field at any level %s', async (_, change) => {
     const messages = everywhere(change)
     const wanted = (path: string) =>
@@ -145,7 +148,7 @@ describe.each<Form>(['text', 'raw'])('a request with headers and body as %s', fo
   })
 
   it('is refused, or is the same, where a field at any level comes twice', async () => {
-    const messages = everywhere(({ bytes }) => Buffer.concat([bytes, bytes]))
+    const messages = everywhere(field => [field, field])
     expect(await outcomes(messages)).toEqual(
       messages.map(([path]) => [path, REFUSED_TWICE[form][path] ?? 'policy_allowed']),
     )
@@ -157,7 +160,7 @@ describe.each<Form>(['text', 'raw'])('a request with headers and body as %s', fo
     ['host', 'sql.example.com'],
     ['body', '{"folder":"archive"}'],
   ])('is judged by its last %s, and the record says which that was', async (name, value) => {
-    const last = encodeRequest({ attributes: { request: { http: { [name]: value } } } })
+    const last = encodeHttp({ [name]: value })
     const { id, reason } = await held.ask(Buffer.concat([good(), last]))
     expect(reason).toBe('policy_denied')
     const record = (await held.records()).find(({ decision_id }) => decision_id === id)
@@ -168,9 +171,7 @@ describe.each<Form>(['text', 'raw'])('a request with headers and body as %s', fo
     for (const [type, content] of CONTENT.entries())
       await expectAll(
         'request_malformed',
-        everywhere(part =>
-          part.type === type ? undefined : Buffer.concat([Buffer.from([(part.field << 3) | type]), content]),
-        ),
+        everywhere(field => (field.type === type ? undefined : [{ ...holding(field, content), type }])),
       )
   })
 
@@ -178,11 +179,9 @@ describe.each<Form>(['text', 'raw'])('a request with headers and body as %s', fo
     const wrong = Buffer.from([0x61, ...bytes, 0x61])
     await expectAll(
       'request_malformed',
-      everywhere(({ kind, field }) => (kind.kind === 'text' ? write.message(field, wrong) : undefined)),
+      everywhere((field, kind) => (kind === 'text' ? [holding(field, wrong)] : undefined)),
     )
-    const messages = everywhere(({ kind, field }) =>
-      kind.kind === 'bytes' ? write.message(field, wrong) : undefined,
-    )
+    const messages = everywhere((field, kind) => (kind === 'bytes' ? [holding(field, wrong)] : undefined))
     expect(await outcomes(messages)).toEqual(
       messages.map(([path]) => [path, REFUSED_AS_BYTES[path] ?? 'policy_allowed']),
     )

@@ -9,3 +9,11 @@ export async function metrics(adminUrl: string): Promise<Map<string, number>> {
     }),
   )
 }
+
+/** The sum of this metric over its labels, or of one sample where these are named too; 0 where there is none. */
+export async function metric(adminUrl: string, name: string): Promise<number> {
+  const samples = [...(await metrics(adminUrl))]
+  return samples
+    .filter(([sample]) => sample === name || sample.startsWith(`${name}{`))
+    .reduce((sum, [, value]) => sum + value, 0)
+}

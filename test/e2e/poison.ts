@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { encodeRequest } from '../unit/listen/wire/oracle.ts'
+import { encodeHttp, encodeRequest } from '../unit/listen/wire/oracle.ts'
 
 /** Decides by the path: what a policy may do wrong, and what it does right. */
 export const POLICY = `
@@ -41,8 +41,7 @@ const LARGE = 10_000_000
 /** A CheckRequest with this token and what else is given, known to its record by `id`. */
 export function request(id: string, token: string, http: object = {}, headers: object = {}): Buffer {
   const all = { authorization: `Bearer ${token}`, 'x-request-id': id, ...headers }
-  const written = { method: 'POST', host: 'mail.example.com', path: '/good', headers: all, ...http }
-  return encodeRequest({ attributes: { request: { http: written } } })
+  return encodeHttp({ method: 'POST', host: 'mail.example.com', path: '/good', headers: all, ...http })
 }
 
 /** A token like this one and like no other, which nobody signed; changes are to its header. */

@@ -3,10 +3,10 @@ import type { Answer } from '../../deploy/demo/client.ts'
 import { until } from '../../deploy/demo/processes.ts'
 import { TRUSTED_HEADERS } from '../../src/types.ts'
 import { caller } from '../unit/listen/callers.ts'
-import { encodeRequest } from '../unit/listen/wire/oracle.ts'
+import { encodeHttp } from '../unit/listen/wire/oracle.ts'
 import { outcomeOf as heldOutcome, together } from './held.ts'
-import { metrics } from './metrics.ts'
-import { ALICE, buildBundle, echo, type Stack, startStack } from './stack.ts'
+import { metric } from './metrics.ts'
+import { ALICE, buildBundle, echo, patient, type Stack, startStack } from './stack.ts'
 
 const THROWN = 2_000
 const AT_ONCE = 16
@@ -34,11 +34,7 @@ beforeAll(async () => {
       // What is late here is late because two cores are few.
       config.listen.check_timeout = '20s'
     },
-    envoy: config =>
-      config
-        .replace('failure_mode_allow: false', 'failure_mode_allow: true')
-        .replaceAll('0.25s', '25s')
-        .replace('timeout: 0.5s', 'timeout: 50s'),
+    envoy: config => patient(config, '25s').replace('failure_mode_allow: false', 'failure_mode_allow: true'),
   })
   buildBundle(POLICY, stack.bundle)
   await until('the policy of these tests', async () => (await count('policy_loads_total')) === 2 || undefined)
@@ -46,13 +42,7 @@ beforeAll(async () => {
 }, 60_000)
 afterAll(() => stack?.stop())
 
-/** Summed over the labels. */
-async function count(name: string): Promise<number> {
-  const samples = [...(await metrics(stack.service.adminUrl))]
-  return samples
-    .filter(([sample]) => sample.split('{')[0] === `agent_authz_${name}`)
-    .reduce((sum, [, value]) => sum + value, 0)
-}
+const count = (name: string) => metric(stack.service.adminUrl, `agent_authz_${name}`)
 
 /** What the client got, and under which id it is recorded: `allowed`, or the reason of a refusal with its status. */
 function readAnswer(answer: Answer): { outcome: string; id: string } {
@@ -86,8 +76,7 @@ function recordsOf(ids: readonly string[]): Promise<Record<string, unknown>[]> {
 describe('a policy that throws', () => {
   it('on each of 2,000 requests refuses each with a record, and decides the next', async () => {
     const headers = { authorization: `Bearer ${token}` }
-    const http = { method: 'GET', path: '/two-values', headers }
-    const message = encodeRequest({ attributes: { request: { http } } })
+    const message = encodeHttp({ method: 'GET', path: '/two-values', headers })
     const replaced = await count('policy_instances_replaced_total')
     const envoy = caller(stack.service.grpc)
     const thrown = await together(AT_ONCE, Array(THROWN).keys(), async () =>

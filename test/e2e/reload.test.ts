@@ -1,7 +1,8 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { until } from '../../deploy/demo/processes.ts'
-import { metrics } from './metrics.ts'
+import { replaceFile } from '../unit/replace-file.ts'
+import { metric } from './metrics.ts'
 import { buildBundle, type Stack, startStack } from './stack.ts'
 
 const ALLOW_ALL = 'package envoy.authz\n\nresult := {"allowed": true}\n'
@@ -12,7 +13,7 @@ beforeAll(async () => {
 }, 60_000)
 afterAll(() => stack?.stop())
 
-const count = async (name: string) => (await metrics(stack.service.adminUrl)).get(name) ?? 0
+const count = (name: string) => metric(stack.service.adminUrl, name)
 const failed = () => count('agent_authz_policy_loads_total{outcome="error"}')
 
 describe('a policy bundle that is replaced while running', () => {
@@ -39,10 +40,8 @@ describe('a policy bundle that is replaced while running', () => {
 })
 
 describe('a configuration that is replaced while running', () => {
-  const replace = (edit: (text: string) => string) => {
-    writeFileSync(`${stack.config}.next`, edit(readFileSync(stack.config, 'utf8')))
-    renameSync(`${stack.config}.next`, stack.config)
-  }
+  const replace = (edit: (text: string) => string) =>
+    replaceFile(stack.config, edit(readFileSync(stack.config, 'utf8')))
 
   it('leaves the one before in force when it is wrong', async () => {
     replace(text => `${text}polcy: {}\n`)

@@ -7,8 +7,8 @@ import { until } from '../../deploy/demo/processes.ts'
 import { type Configured, configured, ROOT, reading, type Written } from '../unit/configured.ts'
 import { json, type Key, newKey, type Server, startServer } from '../unit/identify/issuer.ts'
 import { type Answer, type Caller, caller } from '../unit/listen/callers.ts'
-import { encodeRequest } from '../unit/listen/wire/oracle.ts'
-import { metrics } from './metrics.ts'
+import { encodeHttp } from '../unit/listen/wire/oracle.ts'
+import { metric } from './metrics.ts'
 
 const MAIN = join(ROOT, 'src/main.ts')
 const CLIENTS = 8
@@ -82,7 +82,7 @@ async function serve(file?: string): Promise<Serving> {
 }
 
 const set = (changes: object) => (config: Written) => Object.assign(config, changes)
-const request = (token?: string) => encodeRequest({ attributes: { request: { http: reading(token) } } })
+const request = (token?: string) => encodeHttp(reading(token))
 const idOf = ({ metadata }: Answer) => (metadata as { decision_id: string }).decision_id
 const idsIn = (log: string) => at.decisions(log).map(line => line.decision_id as string)
 
@@ -128,7 +128,7 @@ describe.each(['SIGTERM', 'SIGINT'] as const)('%s', signal => {
       }),
     )
     const known = `agent_authz_keys{issuer="held"}`
-    await until('the keys', async () => (await metrics(serving.admin())).get(known) || undefined)
+    await until('the keys', async () => (await metric(serving.admin(), known)) || undefined)
     const states: string[] = []
     const watch = serving.client().watch('')
     watch.on('data', ({ status }) => states.push(status)).on('error', () => undefined)
@@ -211,12 +211,7 @@ describe('SIGKILL', () => {
     await over
     const left = readFileSync(at.path('decisions.jsonl'), 'utf8')
     const whole = left.slice(0, left.lastIndexOf('\n') + 1)
-    const kept = new Set(
-      whole
-        .split('\n')
-        .slice(0, -1)
-        .map(line => JSON.parse(line).decision_id),
-    )
+    const kept = new Set(idsIn('decisions.jsonl'))
     const lost = answers.flatMap((answer, turn) => (kept.has(idOf(answer)) ? [] : [turn]))
     const bytes = lost.length * (whole.length / kept.size)
     expect(bytes).toBeLessThanOrEqual(LOST_BYTES)
@@ -244,8 +239,8 @@ describe('SIGHUP', () => {
     const serving = await serve(
       at.configure(config => set({ audiences: [`\${file:audience}`] })(config.issuers[0])),
     )
-    const loads = async (outcome: string) =>
-      (await metrics(serving.admin())).get(`agent_authz_configuration_loads_total{outcome="${outcome}"}`) ?? 0
+    const loads = (outcome: string) =>
+      metric(serving.admin(), `agent_authz_configuration_loads_total{outcome="${outcome}"}`)
     const token = await at.mint()
     const body = async () => (await serving.client().check(request(token))).body ?? 'allowed'
     const configuration = async () =>
@@ -285,10 +280,7 @@ describe('SIGHUP', () => {
     // Seen to change twice: whoever else looks at a file has looked at it meanwhile.
     for (const looks of [1, 2]) {
       at.write('jwks.json', 'broken '.repeat(looks))
-      await until(
-        'a look',
-        async () => (await metrics(serving.admin())).get(malformed) === looks || undefined,
-      )
+      await until('a look', async () => (await metric(serving.admin(), malformed)) === looks || undefined)
     }
     expect(serving.count(wrong)).toBe(1)
   })

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Answer, type Sent, send } from '../../deploy/demo/client.ts'
@@ -6,6 +6,8 @@ import type { Wanted } from '../../deploy/demo/issuer.ts'
 import { type Edits, FREE_PORTS, type Parts, startParts } from '../../deploy/demo/parts.ts'
 import type { Echo } from '../../deploy/demo/upstream.ts'
 import { compile } from '../unit/decide/compile.ts'
+import { replaceFile } from '../unit/replace-file.ts'
+import { records } from '../unit/whole-lines.ts'
 
 export const ALICE: Wanted = {
   sub: 'alice@example.com',
@@ -53,11 +55,7 @@ export async function startStack(edits: Edits = {}): Promise<Stack> {
     bundle,
     call,
     asAlice: async (path, sent = {}) => call(path, { token: await parts.issuer.mint(ALICE), ...sent }),
-    decisions: () =>
-      readFileSync(parts.decisionLog, 'utf8')
-        .split('\n')
-        .slice(0, -1)
-        .map(line => JSON.parse(line)),
+    decisions: () => records(parts.decisionLog),
     async stop() {
       await parts.stop()
       rmSync(folder, { recursive: true, force: true })
@@ -65,10 +63,17 @@ export async function startStack(edits: Edits = {}): Promise<Stack> {
   }
 }
 
-/** Compiled by the real `opa`, then moved into its place at once, as a deployment does. */
+/** Compiled by the real `opa`. */
 export function buildBundle(rego: string, to: string, entrypoint = 'envoy/authz/result'): void {
-  writeFileSync(`${to}.next`, compile(rego, { entrypoints: [entrypoint] }))
-  renameSync(`${to}.next`, to)
+  replaceFile(to, compile(rego, { entrypoints: [entrypoint] }))
+}
+
+/**
+ * Envoy's configuration with this timeout, and time for its health checks: where no test is about time, what is late is
+ * late because two cores are few.
+ */
+export function patient(config: string, timeout = '6s'): string {
+  return config.replaceAll('0.25s', timeout).replace('timeout: 0.5s', 'timeout: 5s')
 }
 
 /** What the upstream received. */

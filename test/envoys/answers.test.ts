@@ -3,13 +3,12 @@ import { until } from '../../deploy/demo/processes.ts'
 import { REASONS, type Reason } from '../../src/denied.ts'
 import { ALICE } from '../e2e/stack.ts'
 import { AS_ALICE, expectAllowed, expectRefusal, ID, INVALID_TOKEN, seenByPolicy } from './expectations.ts'
-import type { Field } from './http1.ts'
+import { bearer, type Field, JSON_TYPE } from './http1.ts'
 import { type Changes, GONE, type Issuers, SEVERAL, startIssuers } from './issuers.ts'
 import { ENCODINGS, inEachEncoding } from './listeners.ts'
 import { type Matrix, startMatrix } from './matrix.ts'
 import { type Sent, send } from './raw-client.ts'
 
-const JSON_TYPE: Field = ['content-type', 'application/json']
 const now = () => Math.floor(Date.now() / 1000)
 
 let matrix: Matrix
@@ -32,14 +31,12 @@ beforeAll(async () => {
     }),
     issuers.configure,
   )
-  alice = ['authorization', `Bearer ${await matrix.issuer.mint(ALICE)}`]
+  alice = bearer(await matrix.issuer.mint(ALICE))
 }, 60_000)
 afterAll(async () => {
   await matrix?.stop()
   await issuers?.close()
 })
-
-const bearer = (token: string): Field => ['authorization', `Bearer ${token}`]
 
 /** The token that is refused for this reason. */
 const TOKENS: { readonly [reason in Reason]?: Changes | (() => Promise<string> | string) } = {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ALICE } from '../e2e/stack.ts'
 import { AS_ALICE, expectAllowed, expectEnvoysRefusal, expectRefusal, seenByPolicy } from './expectations.ts'
-import type { Field } from './http1.ts'
+import { bearer, type Field, JSON_TYPE } from './http1.ts'
 import { send2 } from './http2-client.ts'
 import { ENCODINGS, inEachEncoding, type Listener } from './listeners.ts'
 import { type Matrix, startMatrix } from './matrix.ts'
@@ -24,11 +24,10 @@ beforeAll(async () => {
     ...inEachEncoding(),
     ...inEachEncoding(partial, encoding => `partial-${encoding}`),
   })
-  alice = ['authorization', `Bearer ${await matrix.issuer.mint(ALICE)}`]
+  alice = bearer(await matrix.issuer.mint(ALICE))
 }, 60_000)
 afterAll(() => matrix?.stop())
 
-const JSON_TYPE: Field = ['content-type', 'application/json']
 const FORM: Field = ['content-type', 'application/x-www-form-urlencoded']
 const MULTIPART: Field = ['content-type', 'multipart/form-data; boundary=b']
 const TEXT: Field = ['content-type', 'text/plain']

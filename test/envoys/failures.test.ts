@@ -2,14 +2,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { until } from '../../deploy/demo/processes.ts'
 import { ALICE } from '../e2e/stack.ts'
 import { AS_ALICE, expectAllowed, expectRefusal } from './expectations.ts'
-import type { Field } from './http1.ts'
+import { bearer, type Field, JSON_TYPE } from './http1.ts'
 import { open, sendOn } from './http2-client.ts'
 import { GONE, type Issuers, SLOW, startIssuers } from './issuers.ts'
 import type { Listener, Listeners } from './listeners.ts'
 import { type Matrix, startMatrix } from './matrix.ts'
 import { type Sent, send } from './raw-client.ts'
 
-const JSON_TYPE: Field = ['content-type', 'application/json']
 const LARGE = 'a'.repeat(5 * 1024 * 1024)
 
 /** Where Envoy lets through what nobody answered for, and where it does not; with either encoding of headers. */
@@ -56,7 +55,7 @@ describe.each(Object.keys(LISTENERS))('a failure of ours is a refusal of ours: %
   const ask = (sent: Sent) =>
     matrix.ask(listener, port => send(port, { ...sent, headers: [alice, ...(sent.headers ?? [])] }))
   beforeAll(async () => {
-    alice = ['authorization', `Bearer ${await matrix.issuer.mint(ALICE)}`]
+    alice = bearer(await matrix.issuer.mint(ALICE))
   })
 
   it.each<[what: string, sent: Sent, status: number, reason: string]>([
@@ -85,9 +84,7 @@ describe.each(Object.keys(LISTENERS))('a failure of ours is a refusal of ours: %
 
   it('an issuer that cannot be reached', async () => {
     const token = await issuers.token({ claims: { iss: GONE } })
-    const asked = await matrix.ask(listener, port =>
-      send(port, { target: '/see', headers: [['authorization', `Bearer ${token}`]] }),
-    )
+    const asked = await matrix.ask(listener, port => send(port, { target: '/see', headers: [bearer(token)] }))
     expectRefusal(asked, 503, 'keys_unavailable', { 'retry-after': '1' })
   })
 })
@@ -111,7 +108,7 @@ describe('a decision log that is full', () => {
     // As much as one line of the log can hold.
     const long = '€'.repeat(1750)
     const token = await full.issuer.mint({ ...ALICE, client_id: long, claims: { jti: long } })
-    const headers: Field[] = [['authorization', `Bearer ${token}`]]
+    const headers = [bearer(token)]
     const session = open(full.port('strict-raw'))
     const flood = () => sendOn(session, { path: `/no/${'a'.repeat(2000)}`, headers })
     const ask = (listener: string, target: string) =>
@@ -140,7 +137,7 @@ async function expectDeadline(listener: string): Promise<void> {
     `a check to wait at ${listener}`,
     async () => {
       const token = await issuers.token({ claims: { iss: SLOW }, header: { kid: 'unknown' } })
-      const headers: Field[] = [['authorization', `Bearer ${token}`]]
+      const headers = [bearer(token)]
       const asked = await matrix.ask(listener, port => send(port, { target: '/see', headers }))
       expect(asked).toMatchObject({ upstream: [] })
       expect([401, 503]).toContain(asked.client.status)
@@ -154,7 +151,7 @@ async function expectDeadline(listener: string): Promise<void> {
 it('and all is well in between', async () => {
   const token = await matrix.issuer.mint(ALICE)
   for (const listener of Object.keys(LISTENERS)) {
-    const headers: Field[] = [['authorization', `Bearer ${token}`]]
+    const headers = [bearer(token)]
     expectAllowed(await matrix.ask(listener, port => send(port, { target: '/see', headers })), AS_ALICE)
   }
 })

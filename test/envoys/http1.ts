@@ -1,5 +1,8 @@
 export type Field = readonly [name: string, value: string]
 
+export const bearer = (token: string): Field => ['authorization', `Bearer ${token}`]
+export const JSON_TYPE: Field = ['content-type', 'application/json']
+
 /** All values of each header, by its name in lower case. */
 export interface Headers {
   readonly [name: string]: readonly string[]

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { createServer } from 'node:net'
 import type { ServiceConfig } from '../../deploy/demo/service.ts'
 import { claims, json, type Key, newKey, startServer } from '../unit/identify/issuer.ts'
 
@@ -51,7 +50,8 @@ export async function startIssuers(): Promise<Issuers> {
     json({ keys: [own.jwk] })(request, response)
     silent.answer = () => undefined
   })
-  const gone = await freePort()
+  const gone = await startServer()
+  await gone.close()
 
   const token = ({ claims: changed = {}, header = {}, by = 'own' }: Changes = {}) => {
     const now = Math.floor(Date.now() / 1000)
@@ -76,7 +76,7 @@ export async function startIssuers(): Promise<Issuers> {
       config.issuers.push(
         { ...like, name: 'own', issuer: OWN, jwks_uri: `${published.url}/keys`, ...rules },
         { ...like, name: 'several', issuer: SEVERAL, jwks_uri: `${several.url}/keys` },
-        { ...like, name: 'gone', issuer: GONE, jwks_uri: `http://127.0.0.1:${gone}/keys` },
+        { ...like, name: 'gone', issuer: GONE, jwks_uri: `${gone.url}/keys` },
         { ...like, name: 'slow', issuer: SLOW, jwks_uri: `${silent.url}/keys` },
       )
     },
@@ -84,15 +84,4 @@ export async function startIssuers(): Promise<Issuers> {
       for (const server of [published, several, silent]) await server.close()
     },
   }
-}
-
-/** A port at which nobody listens, unless another process takes it meanwhile. */
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
-    })
-  })
 }

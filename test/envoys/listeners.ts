@@ -1,4 +1,5 @@
 import { parse, stringify } from 'yaml'
+import { patient } from '../e2e/stack.ts'
 
 /** As much of a listener of `envoy/envoy.yaml` as is changed here. */
 export interface Listener {
@@ -69,9 +70,7 @@ export function withListeners(
   upstream: { readonly http1: number; readonly http2: number },
 ): string {
   // Above check_timeout, as in the sample; the health check must not fail because the machine is busy.
-  const config = parse(
-    text.replaceAll('0.25s', '2.5s').replace('timeout: 0.5s', 'timeout: 5s'),
-  ) as Configuration
+  const config = parse(patient(text, '2.5s')) as Configuration
   const { static_resources: resources } = config
   const [sample] = resources.listeners
   resources.listeners = Object.entries(listeners).map(([name, change]) => {

@@ -5,7 +5,7 @@ import { type Service, startService } from '../../deploy/demo/service.ts'
 import { TRUSTED_HEADERS } from '../../src/types.ts'
 import { ALICE } from '../e2e/stack.ts'
 import { AS_ALICE, expectAllowed, expectEnvoysRefusal, TRUSTED_AS_ALICE, trusted } from './expectations.ts'
-import type { Field } from './http1.ts'
+import { bearer, type Field } from './http1.ts'
 import { grpcMessage, send2 } from './http2-client.ts'
 import type { Listener, Listeners } from './listeners.ts'
 import { type Asked, type Matrix, startMatrix } from './matrix.ts'
@@ -51,7 +51,7 @@ beforeAll(async () => {
   // Started again, it has the place that Envoy knows.
   const config = readFileSync(matrix.config, 'utf8').replace('grpc: 127.0.0.1:0', `grpc: ${service.grpc}`)
   writeFileSync(matrix.config, config)
-  alice = ['authorization', `Bearer ${await matrix.issuer.mint(ALICE)}`]
+  alice = bearer(await matrix.issuer.mint(ALICE))
 }, 60_000)
 afterAll(async () => {
   service?.process.signal('SIGKILL')

@@ -8,7 +8,7 @@ import {
   ID,
   seenByPolicy,
 } from './expectations.ts'
-import type { Field } from './http1.ts'
+import { bearer, type Field } from './http1.ts'
 import { send2 } from './http2-client.ts'
 import { ENCODINGS, inEachEncoding } from './listeners.ts'
 import { type Matrix, startMatrix } from './matrix.ts'
@@ -18,7 +18,7 @@ let matrix: Matrix
 let alice: Field
 beforeAll(async () => {
   matrix = await startMatrix(inEachEncoding())
-  alice = ['authorization', `Bearer ${await matrix.issuer.mint(ALICE)}`]
+  alice = bearer(await matrix.issuer.mint(ALICE))
 }, 60_000)
 afterAll(() => matrix?.stop())
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TRUSTED_HEADERS } from '../../src/types.ts'
 import { ALICE } from '../e2e/stack.ts'
 import { AS_ALICE, expectAllowed, expectEnvoysRefusal, trusted } from './expectations.ts'
-import type { Field } from './http1.ts'
+import { bearer, type Field } from './http1.ts'
 import { send2 } from './http2-client.ts'
 import { inEachEncoding, type Listener } from './listeners.ts'
 import { type Matrix, startMatrix } from './matrix.ts'
@@ -21,7 +21,7 @@ let matrix: Matrix
 let alice: Field
 beforeAll(async () => {
   matrix = await startMatrix({ ...SAMPLE, ...BARE })
-  alice = ['authorization', `Bearer ${await matrix.issuer.mint(ALICE)}`]
+  alice = bearer(await matrix.issuer.mint(ALICE))
 }, 60_000)
 afterAll(() => matrix?.stop())
 

@@ -9,7 +9,7 @@ import {
   TRUSTED_AS_ALICE,
   trusted,
 } from './expectations.ts'
-import type { Field } from './http1.ts'
+import { bearer, type Field } from './http1.ts'
 import { grpcMessage, send2 } from './http2-client.ts'
 import { ENCODINGS, inEachEncoding } from './listeners.ts'
 import { type Matrix, startMatrix } from './matrix.ts'
@@ -21,7 +21,7 @@ beforeAll(async () => {
   // The sample lets nothing be upgraded.
   const sample = { sample: ({ hcm }: { hcm: object }) => Object.assign(hcm, { upgrade_configs: [] }) }
   matrix = await startMatrix({ ...inEachEncoding(), ...sample })
-  alice = ['authorization', `Bearer ${await matrix.issuer.mint(ALICE)}`]
+  alice = bearer(await matrix.issuer.mint(ALICE))
 }, 60_000)
 afterAll(() => matrix?.stop())
 

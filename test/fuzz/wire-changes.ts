@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
+import { fieldsOf, varint, type WireField, written } from '../unit/listen/wire/fields.ts'
 import { encodeRequest } from '../unit/listen/wire/oracle.ts'
-import { CHECK_REQUEST, fieldsOf, varint, type WireField, written } from './wire-fields.ts'
+import { CHECK_REQUEST } from '../unit/listen/wire/shapes.ts'
 
 /* Messages that Envoy sent, changed field by field: each is still protobuf, but for the last kinds of change. */
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createProcesses, until } from '../../deploy/demo/processes.ts'
 import { TRUSTED_HEADERS } from '../../src/types.ts'
-import { buildBundle, echo, type Stack, startStack } from '../e2e/stack.ts'
+import { buildBundle, echo, patient, type Stack, startStack } from '../e2e/stack.ts'
 import { startKeycloak } from './keycloak.ts'
 import { type Realm, TOOLS } from './realm.ts'
 
@@ -52,7 +52,7 @@ export async function protectBy(
   buildBundle(readFileSync(join(import.meta.dirname, 'policy.rego'), 'utf8'), bundle)
   const stack = await startStack({
     // A busy machine is no reason to refuse: Keycloak takes half of it.
-    envoy: config => config.replaceAll('0.25s', '5s'),
+    envoy: config => patient(config),
     service(config) {
       config.listen.check_timeout = '4s'
       config.policy.bundle = bundle

@@ -21,7 +21,7 @@ import { type Configured, configured, ROOT, reading, type Written } from './conf
 import { json, startServer } from './identify/issuer.ts'
 import { type Answer, type Caller, caller, keptLog } from './listen/callers.ts'
 import { certificatesIn } from './listen/certificates.ts'
-import { encodeRequest } from './listen/wire/oracle.ts'
+import { encodeHttp } from './listen/wire/oracle.ts'
 
 let at: Configured
 const folders: Configured[] = []
@@ -55,10 +55,7 @@ async function start(file = at.configure()): Promise<Running> {
   const service = await startService(file, log)
   const client = caller(service.grpc)
   const page = (path: string) => fetch(`http://${service.admin}${path}`)
-  const check = (token?: string, changes?: object) => {
-    const http = reading(token, changes)
-    return client.check(encodeRequest({ attributes: { request: { http } } }))
-  }
+  const check = (token?: string, changes?: object) => client.check(encodeHttp(reading(token, changes)))
   const started: Running = {
     ...service,
     log,

@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { newKey } from './identify/issuer.ts'
+import { records } from './whole-lines.ts'
 
 export const ROOT = join(import.meta.dirname, '../..')
 export const BUNDLE = join(ROOT, 'policies/build/bundle.tar.gz')
@@ -72,11 +73,7 @@ export async function configured() {
       return key.sign(JSON.parse(JSON.stringify(claims)))
     },
     /** The lines of a decision log that are whole. */
-    decisions: (name = 'decisions.jsonl'): Record<string, unknown>[] =>
-      readFileSync(path(name), 'utf8')
-        .split('\n')
-        .slice(0, -1)
-        .map(line => JSON.parse(line)),
+    decisions: (name = 'decisions.jsonl') => records(path(name)),
     /** An archive as `opa build` writes them, with these files in it. */
     archive(name: string, files: Record<string, string>): string {
       for (const [file, content] of Object.entries(files)) write(file, content)

@@ -3,11 +3,13 @@ import { Denied } from '../../../src/denied.ts'
 import { decodeCheckRequest } from '../../../src/listen/wire/check-request.ts'
 import { Reader } from '../../../src/listen/wire/reader.ts'
 import type { HeldRequest } from '../../../src/types.ts'
+import { fieldsOf, written } from '../../unit/listen/wire/fields.ts'
 import { attributesOf } from '../../unit/listen/wire/oracle.ts'
+import { CHECK_REQUEST } from '../../unit/listen/wire/shapes.ts'
 import { hold, holdSame, orDenied } from '../held.ts'
+import { isStrict, settled } from '../strict-message.ts'
 import { createTarget } from '../target.ts'
 import { messages } from '../wire-changes.ts'
-import { CHECK_REQUEST, fieldsOf, isStrict, settled, written } from '../wire-fields.ts'
 
 /** Fields begun and bytes taken, over all messages: what is read twice is counted twice. */
 let work = 0

@@ -1,10 +1,11 @@
-import { mkdirSync, mkdtempSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createDecide, type DecideRoom, policySettings } from '../../../src/decide/decide.ts'
 import type { CallContext } from '../../../src/types.ts'
 import { Unusable } from '../../../src/unusable.ts'
+import { replaceFile } from '../replace-file.ts'
 import { heldRequest, identity } from '../trail.ts'
 import { compile, type Entries, pack, unpack } from './compile.ts'
 
@@ -80,11 +81,7 @@ async function refusedStart(content: Buffer | Entries, more: object = {}): Promi
   return thrown.message
 }
 
-/** As a deployment does it: at once. */
-function replace(content: Buffer): void {
-  writeFileSync(`${bundle}.next`, content)
-  renameSync(`${bundle}.next`, bundle)
-}
+const replace = (content: Buffer) => replaceFile(bundle, content)
 
 /** What the next look at the file leads to. */
 async function looked(seen: Seen): Promise<string> {

@@ -8,7 +8,7 @@ import {
   issuersSettings,
 } from '../../../src/identify/identify.ts'
 import { issuerSettings } from '../../../src/identify/settings.ts'
-import type { Deadline, Identity, RouteSettings } from '../../../src/types.ts'
+import type { Deadline, Identity, JsonObject, RouteSettings } from '../../../src/types.ts'
 import { heldRequest } from '../trail.ts'
 
 /** Seconds since the epoch at which these tests begin. */
@@ -16,6 +16,31 @@ export const NOW = 1_790_000_000
 export const ISSUER = 'https://idp.example.com'
 /** Who acts by the claims of a good token. */
 export const AGENT = { agent: { sub: 'mail-summary' } }
+
+const PLANNER = { sub: 'planner', iss: 'https://other.example.com' }
+/** An actor to whom another handed on, and who acts by good claims with it. */
+export const PLANNED = { sub: 'mail-summary', act: PLANNER }
+export const AFTER_PLANNER: Identity = {
+  issuer: 'corp',
+  iss: ISSUER,
+  delegator: 'alice@example.com',
+  agent: { sub: 'mail-summary', iss: ISSUER },
+  actorSource: 'act',
+  requiresAgent: true,
+  scopes: ['read:mail:inbox', 'read:mail:archive'],
+  clientId: 'console',
+  priorActors: [PLANNER],
+  claims: claims() as JsonObject,
+  tokenId: 'token-1',
+  expiresAt: NOW + 300,
+  headers: [
+    ['x-delegator-id', 'alice@example.com'],
+    ['x-delegator-issuer', 'corp'],
+    ['x-agent-id', 'mail-summary'],
+    ['x-agent-issuer', 'corp'],
+    ['x-agent-chain', 'planner'],
+  ],
+}
 
 export const ROUTE: RouteSettings = {
   mode: 'enforce',

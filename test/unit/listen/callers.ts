@@ -10,7 +10,7 @@ import { service as health } from 'grpc-health-check'
 import { vi } from 'vitest'
 import type { GrpcEvents, GrpcServer, GrpcSettings } from '../../../src/listen/grpc-server.ts'
 import type { AllowReply, DenyReply, Log } from '../../../src/types.ts'
-import { encodeRequest, responseOf } from './wire/oracle.ts'
+import { encodeHttp, responseOf } from './wire/oracle.ts'
 
 /** A port of its own, and time enough. */
 export const SETTINGS: GrpcSettings = {
@@ -53,7 +53,7 @@ export const refused = (status = 403, reason = 'policy_denied'): DenyReply => ({
 })
 
 /** A CheckRequest as small as it may be. */
-export const REQUEST = encodeRequest({ attributes: { request: { http: { method: 'GET', path: '/' } } } })
+export const REQUEST = encodeHttp({ method: 'GET', path: '/' })
 
 /** What Envoy would make of the bytes of an answer. */
 export interface Answer {

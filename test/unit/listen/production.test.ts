@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
 import { connect as connectTcp } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -11,6 +11,7 @@ import { afterAll, afterEach, expect, it, vi } from 'vitest'
 import { asDenied } from '../../../src/denied.ts'
 import { createGrpcServer, type GrpcServer, type GrpcSettings } from '../../../src/listen/grpc-server.ts'
 import type { Check } from '../../../src/types.ts'
+import { replaceFile } from '../replace-file.ts'
 import {
   allowed,
   type Caller,
@@ -179,27 +180,23 @@ async function listed(address: string): Promise<string[] | undefined> {
 it('a certificate that is replaced is shown to new connections, and drops none that stands', async () => {
   const [first, second] = [make.leaf('first'), make.leaf('second')]
   const tls = { cert: join(folder, 'shown.crt'), key: join(folder, 'shown.key') }
-  const put = (file: string, content: Buffer) => {
-    writeFileSync(`${file}.next`, content)
-    renameSync(`${file}.next`, file)
-  }
-  put(tls.cert, first.pem)
-  put(tls.key, first.keyPem)
+  replaceFile(tls.cert, first.pem)
+  replaceFile(tls.key, first.keyPem)
   const { address, port, log, events } = await started({ tls })
   const envoy = calling(address, credentials.createSsl(Buffer.concat([first.pem, second.pem])))
   await envoy.check()
   expect(await shown(port)).toBe('first')
 
-  put(tls.cert, second.pem)
+  replaceFile(tls.cert, second.pem)
   await vi.waitFor(() => expect(events.seen).toContain('certificate failed'), 10_000)
   expect(await shown(port)).toBe('first')
-  put(tls.key, second.keyPem)
+  replaceFile(tls.key, second.keyPem)
   await vi.waitFor(async () => expect(await shown(port)).toBe('second'), 10_000)
   expect(await envoy.check()).toMatchObject({ code: 0 })
   expect(events.seen.filter(what => what === 'certificate loaded')).toHaveLength(2)
   expect(JSON.stringify(log.lines)).not.toContain('PRIVATE')
 
-  put(tls.cert, Buffer.from('garbage'))
+  replaceFile(tls.cert, Buffer.from('garbage'))
   const failures = () => events.seen.filter(what => what === 'certificate failed').length
   const before = failures()
   await vi.waitFor(() => expect(failures()).toBeGreaterThan(before), 10_000)

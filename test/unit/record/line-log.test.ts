@@ -22,6 +22,7 @@ import fc from 'fast-check'
 import { afterAll, describe, expect, it, vi } from 'vitest'
 import { createLineLog, type LineLogEvents } from '../../../src/record/line-log.ts'
 import { Unusable } from '../../../src/unusable.ts'
+import { wholeLines } from '../whole-lines.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'line-log-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -31,7 +32,6 @@ const quiet: LineLogEvents = {
   recovered: () => undefined,
   reopenFailed: () => undefined,
 }
-const linesOf = (path: string) => readFileSync(path, 'utf8').split('\n').slice(0, -1)
 
 /** The name of a file that is not there yet, and what the log over it told. */
 function newFile(name: string) {
@@ -61,14 +61,14 @@ describe('the line log', () => {
       if (i % 1000 === 0) await new Promise(setImmediate)
     }
     expect(await log.close(5_000)).toBe(0)
-    expect(linesOf(path)).toEqual(wanted)
+    expect(wholeLines(path)).toEqual(wanted)
   })
 
   it('writes a lone line without being asked', async () => {
     const path = join(folder, 'lone')
     const log = createLineLog(path, quiet)
     log.append('alone')
-    await vi.waitFor(() => expect(linesOf(path)).toEqual(['alone']))
+    await vi.waitFor(() => expect(wholeLines(path)).toEqual(['alone']))
     await log.close(1_000)
   })
 
@@ -110,7 +110,7 @@ describe('a file that was there before', () => {
     const log = createLineLog(path, quiet)
     log.append('next')
     expect(await log.close(1_000)).toBe(0)
-    expect(linesOf(path)).toEqual(after)
+    expect(wholeLines(path)).toEqual(after)
   })
 })
 
@@ -119,13 +119,13 @@ describe('a file that is moved away', () => {
     const path = join(folder, 'rotated')
     const log = createLineLog(path, quiet)
     log.append('before')
-    await vi.waitFor(() => expect(linesOf(path)).toEqual(['before']))
+    await vi.waitFor(() => expect(wholeLines(path)).toEqual(['before']))
     renameSync(path, `${path}.1`)
     log.append('between')
     log.reopen()
     log.append('after')
     await log.close(1_000)
-    expect([...linesOf(`${path}.1`), ...linesOf(path)]).toEqual(['before', 'between', 'after'])
+    expect([...wholeLines(`${path}.1`), ...wholeLines(path)]).toEqual(['before', 'between', 'after'])
   })
 
   it('keeps the lines that are being written at that moment', async () => {
@@ -137,7 +137,7 @@ describe('a file that is moved away', () => {
     log.reopen()
     log.append('after')
     await log.close(1_000)
-    expect([linesOf(`${path}.1`), linesOf(path)]).toEqual([[large], ['after']])
+    expect([wholeLines(`${path}.1`), wholeLines(path)]).toEqual([[large], ['after']])
   })
 
   it('is opened anew once its last lines are written, without waiting for another line', async () => {
@@ -155,18 +155,20 @@ describe('a file that is moved away', () => {
     mkdirSync(join(folder, 'inner'))
     const log = createLineLog(path, events)
     log.append('before')
-    await vi.waitFor(() => expect(linesOf(path)).toEqual(['before']))
+    await vi.waitFor(() => expect(wholeLines(path)).toEqual(['before']))
     renameSync(join(folder, 'inner'), join(folder, 'moved'))
     log.reopen()
     const refused = `decision_log.file: cannot open ${path} for appending (ENOENT)`
     await vi.waitFor(() => expect(told).toEqual([refused]))
     log.append('between')
-    await vi.waitFor(() => expect(linesOf(join(folder, 'moved/unopenable'))).toEqual(['before', 'between']))
+    await vi.waitFor(() =>
+      expect(wholeLines(join(folder, 'moved/unopenable'))).toEqual(['before', 'between']),
+    )
     mkdirSync(join(folder, 'inner'))
     log.reopen()
     log.append('after')
     await log.close(1_000)
-    expect(linesOf(path)).toEqual(['after'])
+    expect(wholeLines(path)).toEqual(['after'])
     expect(told).toHaveLength(1)
   })
 
@@ -195,7 +197,7 @@ describe('a file that is moved away', () => {
         }
         expect(await log.close(5_000)).toBe(0)
         const files = [...Array.from({ length: moved }, (_, i) => `${path}.${i}`), path]
-        expect(files.filter(existsSync).flatMap(linesOf)).toEqual(wanted)
+        expect(files.filter(existsSync).flatMap(wholeLines)).toEqual(wanted)
       }),
       { numRuns: 40 },
     )
@@ -240,7 +242,7 @@ describe('a disk that is full', () => {
     log.reopen()
     log.append('after')
     expect(await log.close(5_000)).toBe(0)
-    expect(linesOf(path)).toEqual([...wanted, 'after'])
+    expect(wholeLines(path)).toEqual([...wanted, 'after'])
     expect(told).toEqual(['failed ENOSPC', 'recovered'])
   })
 
@@ -283,7 +285,7 @@ describe('a disk that is full', () => {
   ] as const)('writes a line that it cut on from there when %s', async (_, relief) => {
     const { path } = newFile(`cut-${relief}`)
     expect(await fill(path, relief)).toEqual({ told: ['failed EFBIG', 'recovered'], left: 0 })
-    expect(linesOf(path)).toEqual(wanted)
+    expect(wholeLines(path)).toEqual(wanted)
   })
 
   it('writes a line that it cut whole to the next file when the full one is moved away', async () => {
@@ -294,7 +296,7 @@ describe('a disk that is full', () => {
     const full = readdirSync(folder).filter(name => name.startsWith('cut-moved.')).length
     expect(full).toBeGreaterThan(1)
     const files = [...Array.from({ length: full }, (_, i) => `${path}.${i}`), path]
-    expect(files.flatMap(linesOf)).toEqual(wanted)
+    expect(files.flatMap(wholeLines)).toEqual(wanted)
     const halves = files.map(file => readFileSync(file, 'utf8').split('\n').at(-1) as string)
     expect(halves.slice(0, -1).some(half => half.length > 0)).toBe(true)
     expect(halves.at(-1)).toBe('')
@@ -339,7 +341,7 @@ describe('a reader that is slow', () => {
     const reader = spawn('cat', [`${path}.1`], { stdio: ['ignore', 'pipe', 'inherit'] })
     const read = text(reader.stdout)
     expect(await log.close(5_000)).toBe(0)
-    const rest = existsSync(path) ? linesOf(path) : []
+    const rest = existsSync(path) ? wholeLines(path) : []
     expect([...(await read).split('\n').slice(0, -1), ...rest]).toEqual(wanted)
     expect((await read).at(-1)).toBe('\n')
   })
@@ -383,7 +385,7 @@ describe('a log that is closed', () => {
     expect(await log.close(1_000)).toBe(0)
     other.append('its own')
     expect(await other.close(1_000)).toBe(0)
-    expect(linesOf(others)).toEqual(['its own'])
+    expect(wholeLines(others)).toEqual(['its own'])
   })
 })
 
@@ -411,6 +413,6 @@ describe('standard output', () => {
       { env: { ...process.env, OUT }, stdio: ['ignore', 'inherit', 'inherit'] },
     )
     expect(await once(child, 'exit')).toEqual([0, null])
-    expect(linesOf(OUT)).toEqual(lines)
+    expect(wholeLines(OUT)).toEqual(lines)
   })
 })

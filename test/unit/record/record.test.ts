@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
+import { mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it, vi } from 'vitest'
@@ -12,6 +12,7 @@ import {
 import { respond } from '../../../src/respond/respond.ts'
 import { Unusable } from '../../../src/unusable.ts'
 import { allow, deny, identity, trail } from '../trail.ts'
+import { wholeLines } from '../whole-lines.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'record-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -37,7 +38,6 @@ function start(settings: DecisionLogSettings) {
   return { room, logged, answer, sample }
 }
 
-const linesOf = (path: string) => readFileSync(path, 'utf8').split('\n').slice(0, -1)
 /** An answer whose line is about as long. */
 const MEBIBYTE = { decision: { ...deny, note: 'x'.repeat(1024 * 1024) } }
 
@@ -82,7 +82,7 @@ describe('an answer', () => {
     expect(await room.close(1_000)).toBe(true)
     const of = trail({ decision: allow, identity })
     const wanted = auditRecord(of, respond(of), of.startedAt + 0.2)
-    expect(linesOf(file).map(line => JSON.parse(line))).toEqual([JSON.parse(JSON.stringify(wanted))])
+    expect(wholeLines(file).map(line => JSON.parse(line))).toEqual([JSON.parse(JSON.stringify(wanted))])
     expect(await sample('agent_authz_decisions_total')).toBe(1)
     expect(logged).toEqual([])
   })
@@ -101,13 +101,13 @@ describe('an answer', () => {
     const file = join(folder, 'rotated')
     const { room, answer } = start({ file, on_full: 'refuse' })
     answer({ decisionId: 'before' })
-    await vi.waitFor(() => expect(linesOf(file)).toHaveLength(1))
+    await vi.waitFor(() => expect(wholeLines(file)).toHaveLength(1))
     renameSync(file, `${file}.1`)
     room.reopen()
     answer({ decisionId: 'after' })
     await room.close(1_000)
-    expect(JSON.parse(linesOf(`${file}.1`)[0] as string).decision_id).toBe('before')
-    expect(JSON.parse(linesOf(file)[0] as string).decision_id).toBe('after')
+    expect(JSON.parse(wholeLines(`${file}.1`)[0] as string).decision_id).toBe('before')
+    expect(JSON.parse(wholeLines(file)[0] as string).decision_id).toBe('after')
   })
 })
 
@@ -153,8 +153,8 @@ describe('a decision log that is full', () => {
     room.reopen()
     await vi.waitFor(() => expect(room.hasRoom()).toBe(true))
     answer({ decisionId: 'after' })
-    await vi.waitFor(() => expect(linesOf(file)).toHaveLength(17))
-    expect(JSON.parse(linesOf(file).at(-1) as string).decision_id).toBe('after')
+    await vi.waitFor(() => expect(wholeLines(file)).toHaveLength(17))
+    expect(JSON.parse(wholeLines(file).at(-1) as string).decision_id).toBe('after')
     expect(logged.at(-1)).toEqual(['info', 'the decision log is written again', { file }])
     expect(await sample('agent_authz_decision_log_errors_total')).toBe(1)
 
@@ -205,6 +205,6 @@ describe('a decision log that cannot be opened', () => {
       ],
     ])
     expect(await sample('agent_authz_decision_log_errors_total')).toBe(1)
-    expect(linesOf(`${file}.1`)).toHaveLength(1)
+    expect(wholeLines(`${file}.1`)).toHaveLength(1)
   })
 })

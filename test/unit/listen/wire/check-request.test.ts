@@ -6,7 +6,7 @@ import { decodeCheckRequest } from '../../../../src/listen/wire/check-request.ts
 import { Reader } from '../../../../src/listen/wire/reader.ts'
 import * as write from '../../../../src/listen/wire/writer.ts'
 import type { Json } from '../../../../src/types.ts'
-import { attributesOf, encodeRequest } from './oracle.ts'
+import { attributesOf, encodeHttp, encodeRequest } from './oracle.ts'
 import { outcome } from './outcome.ts'
 
 const MOST_BYTES = 4 * 1024 * 1024
@@ -16,8 +16,7 @@ const recordings = readdirSync(vectors)
   .map(name => [name, readFileSync(join(vectors, name))] as const)
 
 /** A CheckRequest with these fields of HttpRequest, in protobufjs's own form. */
-const encoded = (http: object = {}) =>
-  encodeRequest({ attributes: { request: { http: { method: 'GET', path: '/', ...http } } } })
+const encoded = (http: object = {}) => encodeHttp({ method: 'GET', path: '/', ...http })
 const decoded = (http?: object) => decodeCheckRequest(encoded(http))
 const judge = (message: Uint8Array) => decodeCheckRequest(message).assertJudgeable()
 
@@ -170,10 +169,10 @@ describe('a request', () => {
     ['nothing', Buffer.alloc(0)],
     ['empty attributes', encodeRequest({ attributes: {} })],
     ['an empty request', encodeRequest({ attributes: { request: {} } })],
-    ['an empty HTTP request', encodeRequest({ attributes: { request: { http: {} } } })],
-    ['no method', encodeRequest({ attributes: { request: { http: { path: '/' } } } })],
+    ['an empty HTTP request', encodeHttp({})],
+    ['no method', encodeHttp({ path: '/' })],
     ['an empty method', encoded({ method: '' })],
-    ['no path', encodeRequest({ attributes: { request: { http: { method: 'GET' } } } })],
+    ['no path', encodeHttp({ method: 'GET' })],
     ['an empty path', encoded({ path: '' })],
     ['fields that are not known only', write.text(99, 'GET /')],
   ])('is read, and not judged, with %s', (_, message) => {
@@ -189,7 +188,7 @@ describe('a request', () => {
   })
 
   it('is what both halves say where it comes in two', () => {
-    const other = encodeRequest({ attributes: { request: { http: { host: 'b', path: '/b' } } } })
+    const other = encodeHttp({ host: 'b', path: '/b' })
     expect(decodeCheckRequest(Buffer.concat([encoded({ host: 'a' }), other]))).toMatchObject({
       method: 'GET',
       path: '/b',

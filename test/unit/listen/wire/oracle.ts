@@ -17,6 +17,8 @@ type Loaded = { readonly [key: string]: unknown }
 
 /** What protobufjs makes of a CheckRequest that it is given in its own form. */
 export const encodeRequest = (request: object): Buffer => requestSerialize(request)
+/** The same of a CheckRequest that has only this HTTP part. */
+export const encodeHttp = (http: object): Buffer => encodeRequest({ attributes: { request: { http } } })
 
 /** A CheckRequest's attributes as protobufjs reads them; throws where it cannot. */
 export function attributesOf(bytes: Buffer): unknown {
