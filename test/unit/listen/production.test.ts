@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { connect as connectHttp2 } from 'node:http2'
+import { type ClientHttp2Session, connect as connectHttp2, type SecureClientSessionOptions } from 'node:http2'
 import { connect as connectTcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,7 +10,7 @@ import { credentials } from '@grpc/grpc-js'
 import { afterAll, afterEach, expect, it, vi } from 'vitest'
 import { asDenied } from '../../../src/denied.ts'
 import { createGrpcServer, type GrpcServer, type GrpcSettings } from '../../../src/listen/grpc-server.ts'
-import type { Check } from '../../../src/types.ts'
+import type { Check, Reply } from '../../../src/types.ts'
 import { replaceFile } from '../replace-file.ts'
 import {
   allowed,
@@ -28,9 +28,10 @@ import { certificatesIn } from './certificates.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'production-'))
 const make = certificatesIn(folder)
-const open: { servers: GrpcServer[]; callers: Caller[] } = { servers: [], callers: [] }
+const open = { servers: [] as GrpcServer[], callers: [] as Caller[], sessions: [] as ClientHttp2Session[] }
 afterEach(async () => {
   for (const each of open.callers.splice(0)) each.close()
+  for (const session of open.sessions.splice(0)) session.destroy()
   for (const server of open.servers.splice(0)) await stop(server)
 })
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -43,6 +44,24 @@ const judged: Check = request => {
   } catch (thrown) {
     return refused(400, asDenied(thrown).reason)
   }
+}
+
+interface Held {
+  readonly check: Check
+  readonly begun: Promise<unknown>
+  readonly end: (reply: Reply) => void
+}
+
+/** Holds the first call until it is ended; the others are allowed. */
+function heldCheck(): Held {
+  const begun = Promise.withResolvers<void>()
+  const reply = Promise.withResolvers<Reply>()
+  let calls = 0
+  const check: Check = () => {
+    begun.resolve()
+    return calls++ === 0 ? reply.promise : allowed
+  }
+  return { check, begun: begun.promise, end: reply.resolve }
 }
 
 async function started(settings: Partial<GrpcSettings> = {}, check: Check = judged) {
@@ -58,9 +77,15 @@ function calling(address: string, as = credentials.createInsecure()): Caller {
   return made
 }
 
+/** A connection by hand. */
+function connection(address: string, options: SecureClientSessionOptions = {}): ClientHttp2Session {
+  const session = connectHttp2(address, options)
+  open.sessions.push(session)
+  return session
+}
+
 /** One call by hand: the bytes of its messages, and what came back. */
-async function call(address: string, frames: Buffer, headers: Record<string, string> = {}) {
-  const session = connectHttp2(`http://${address}`)
+async function call(session: ClientHttp2Session, frames: Buffer, headers: Record<string, string> = {}) {
   const stream = session.request({
     ':method': 'POST',
     ':path': '/envoy.service.auth.v3.Authorization/Check',
@@ -77,8 +102,19 @@ async function call(address: string, frames: Buffer, headers: Record<string, str
   const chunks: Buffer[] = []
   stream.on('data', (chunk: Buffer) => chunks.push(chunk))
   await once(stream, 'close')
-  session.destroy()
   return { status, answer: read(Buffer.concat(chunks).subarray(5)) }
+}
+
+/** One call that waits until it is ended. */
+async function heldCall(session: ClientHttp2Session, held: Held) {
+  const answer = call(session, frame(REQUEST))
+  await held.begun
+  return {
+    answer() {
+      held.end(allowed)
+      return answer
+    },
+  }
 }
 
 function frame(message: Buffer, { packed = false, length = message.length } = {}): Buffer {
@@ -115,7 +151,7 @@ it.each<[string, Buffer, Record<string, string>, string]>([
   async (_, frames, headers, reason) => {
     const check = vi.fn(judged)
     const { address } = await started({}, check)
-    const { status, answer } = await call(address, frames, headers)
+    const { status, answer } = await call(connection(`http://${address}`), frames, headers)
     expect(status).toBe('0')
     expect(answer).toMatchObject({ code: 7, status: 400, metadata: { reason } })
     expect(check).toHaveBeenCalledTimes(1)
@@ -134,19 +170,30 @@ it('connections beyond max_connections are closed and counted, and the others go
 
 it('tells how many streams a connection may have', async () => {
   const { address } = await started({ max_concurrent_streams: 7 })
-  const session = connectHttp2(`http://${address}`)
-  const [settings] = await once(session, 'remoteSettings')
+  const [settings] = await once(connection(`http://${address}`), 'remoteSettings')
   expect(settings.maxConcurrentStreams).toBe(7)
-  session.destroy()
 })
 
-it('a connection is ended at its age, without an error, and the next one serves', async () => {
-  const { address } = await started({ max_connection_age: 50 })
-  const session = connectHttp2(`http://${address}`)
-  const [code] = await once(session, 'goaway')
-  expect(code).toBe(0)
-  session.destroy()
+it('a connection is ended at its age, when what it began is answered, and the next one serves', async () => {
+  const held = heldCheck()
+  const { address } = await started({ max_connection_age: 50 }, held.check)
+  const session = connection(`http://${address}`)
+  const { answer } = await heldCall(session, held)
+  const [code, lastStream] = await once(session, 'goaway')
+  expect({ code, lastStream }).toEqual({ code: 0, lastStream: 2 ** 31 - 1 })
+  for (let roundTrips = 0; roundTrips < 100; roundTrips++) await new Promise(resolve => session.ping(resolve))
+  expect(await answer()).toMatchObject({ status: '0', answer: { code: 0 } })
+  if (!session.closed) await once(session, 'close')
   expect(await calling(address).check()).toMatchObject({ code: 0 })
+})
+
+it('a connection that is silent, and says nothing when it is asked, is cut', async () => {
+  const { port } = await started({ keepalive: 50 })
+  const peer = connectTcp(port, '127.0.0.1').on('error', () => undefined)
+  peer.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+  peer.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+  peer.resume()
+  await once(peer, 'close')
 })
 
 it.each([
@@ -159,8 +206,7 @@ it.each([
 
 /** The services that grpc.reflection.v1 lists; undefined where there is none. */
 async function listed(address: string): Promise<string[] | undefined> {
-  const session = connectHttp2(`http://${address}`)
-  const stream = session.request({
+  const stream = connection(`http://${address}`).request({
     ':method': 'POST',
     ':path': '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
     'content-type': 'application/grpc',
@@ -170,21 +216,21 @@ async function listed(address: string): Promise<string[] | undefined> {
   const chunks: Buffer[] = []
   stream.on('data', (chunk: Buffer) => chunks.push(chunk))
   await once(stream, 'close')
-  session.destroy()
   const names = Buffer.concat(chunks)
     .toString('latin1')
     .match(/[a-z][\w.]+\.[A-Z]\w+/g)
   return names?.toSorted()
 }
 
-it('a certificate that is replaced is shown to new connections, and drops none that stands', async () => {
+it('a certificate that is replaced is shown to new connections, and drops no call of one that stands', async () => {
   const [first, second] = [make.leaf('first'), make.leaf('second')]
   const tls = { cert: join(folder, 'shown.crt'), key: join(folder, 'shown.key') }
   replaceFile(tls.cert, first.pem)
   replaceFile(tls.key, first.keyPem)
-  const { address, port, log, events } = await started({ tls })
-  const envoy = calling(address, credentials.createSsl(Buffer.concat([first.pem, second.pem])))
-  await envoy.check()
+  const held = heldCheck()
+  const { address, port, log, events } = await started({ tls }, held.check)
+  const standing = connection(`https://${address}`, { ca: first.pem, servername: 'authz.example.com' })
+  const { answer } = await heldCall(standing, held)
   expect(await shown(port)).toBe('first')
 
   replaceFile(tls.cert, second.pem)
@@ -192,7 +238,7 @@ it('a certificate that is replaced is shown to new connections, and drops none t
   expect(await shown(port)).toBe('first')
   replaceFile(tls.key, second.keyPem)
   await vi.waitFor(async () => expect(await shown(port)).toBe('second'), 10_000)
-  expect(await envoy.check()).toMatchObject({ code: 0 })
+  expect(await calling(address, credentials.createSsl(second.pem)).check()).toMatchObject({ code: 0 })
   expect(events.seen.filter(what => what === 'certificate loaded')).toHaveLength(2)
   expect(JSON.stringify(log.lines)).not.toContain('PRIVATE')
 
@@ -201,6 +247,8 @@ it('a certificate that is replaced is shown to new connections, and drops none t
   const before = failures()
   await vi.waitFor(() => expect(failures()).toBeGreaterThan(before), 10_000)
   expect(await shown(port)).toBe('second')
+  expect(await answer()).toMatchObject({ status: '0', answer: { code: 0 } })
+  expect(await call(standing, frame(REQUEST))).toMatchObject({ status: '0', answer: { code: 0 } })
 })
 
 it('clients are held to a CA that is replaced', async () => {
