@@ -4,6 +4,9 @@ import type { Scene } from './scene.ts'
 export const FAULTS = ['slow', 'error', 'garbage', 'gone', 'back'] as const
 export type Fault = (typeof FAULTS)[number]
 
+/** How long a check may take. */
+export const CHECK_TIMEOUT_MS = 1_500
+
 /** Breaks its part, sends requests while it is broken, and says what that makes right. */
 export type Cell = (scene: Scene) => Promise<Leave>
 

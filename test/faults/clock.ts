@@ -7,7 +7,7 @@ const HOUR = 60 * 60_000
 const DAY = 24 * HOUR
 
 /** For what is dated by the clocks of others, where the machine is so slow that ours falls behind by the skew. */
-const BEHIND: Leave = { token: ['token_not_yet_valid'] }
+const BEHIND: Leave = { token: ['token_not_yet_valid'], early: true }
 
 async function everyKindAt(scene: Scene, shown: number): Promise<void> {
   const { clock } = scene.parts
@@ -16,6 +16,27 @@ async function everyKindAt(scene: Scene, shown: number): Promise<void> {
   await clock.set({ shown })
   await during
   await scene.everyKind()
+  await scene.letsThrough(DATED)
+  await clock.set({ shown: Date.now() })
+  await scene.everyKind()
+}
+
+/** By our clock the keys are over a day old, and nobody is there to read them from. */
+async function everyKindOfOldKeys(scene: Scene): Promise<void> {
+  const { clock } = scene.parts
+  const { issuer } = scene.subjects
+  await clock.set({ shown: Date.now() + 2 * DAY })
+  await scene.letsThrough(DATED)
+  await issuer.gone()
+  // They were read in the future now, and must not serve until then.
+  await clock.set({ shown: Date.now() })
+  await scene.everyKind()
+  await clock.set({ shown: Date.now() + 1.5 * DAY })
+  issuer.publish()
+  issuer.forget()
+  await scene.everyKind()
+  issuer.publish(issuer.first)
+  await issuer.back()
   await scene.letsThrough(DATED)
   await clock.set({ shown: Date.now() })
 }
@@ -33,11 +54,12 @@ export const clockCells: Record<Fault, Cell> = {
   async error(scene) {
     // After two days the keys are too old as well, until they are read again.
     for (const ahead of [HOUR, 2 * DAY]) await everyKindAt(scene, Date.now() + ahead)
-    return { token: ['token_expired', 'keys_unavailable'] }
+    await everyKindOfOldKeys(scene)
+    return { token: ['token_expired', 'keys_unavailable'], early: true }
   },
   async garbage(scene) {
     for (const shown of [DAY, Date.now() - DAY]) await everyKindAt(scene, shown)
-    return { token: ['token_not_yet_valid'] }
+    return { token: ['token_not_yet_valid'], early: true }
   },
   gone: scene => everyKindAtRate(scene, 0),
   async back(scene) {

@@ -34,28 +34,34 @@ export const FOREIGN = 'half a line of somebody else '
 
 /** The decision log over all the files that it was written to. */
 export function decisionLog(file: string): DecisionLog {
-  const before: (() => string)[] = []
-  let known: { text: string; written: Written } = { text: '', written: { lines: [], damaged: [] } }
-  const current = () => {
+  const before: (() => Written)[] = []
+  const current = parsed(() => {
     // To read a pipe that nobody writes would hold us up for ever.
     const isFile = statSync(file, { throwIfNoEntry: false })?.isFile() ?? false
     return isFile ? wholeLines(readFileSync(file, 'utf8')) : ''
-  }
+  })
   return {
     file,
     read() {
-      const text = [...before, current].map(part => part()).join('')
-      if (text !== known.text) known = { text, written: parse(text) }
-      return known.written
+      const parts = [...before, current].map(part => part())
+      return {
+        lines: parts.flatMap(({ lines }) => lines),
+        damaged: parts.flatMap(({ damaged }) => damaged),
+      }
     },
     continues(part, cut) {
-      before.push(() => {
-        const text = part()
-        // Otherwise the next file would seem to go on with the line.
-        const end = cut || text.endsWith('\n') || text.endsWith(FOREIGN) ? '' : '\n'
-        return cut ? wholeLines(text) : `${text}${text === '' ? '' : end}`
-      })
+      before.push(parsed(cut ? () => wholeLines(part()) : part))
     },
+  }
+}
+
+/** Parsed where it has changed: a log that was full once takes long, and holds up what we answer meanwhile. */
+function parsed(part: () => string): () => Written {
+  let known = { text: '', written: parse('') }
+  return () => {
+    const text = part()
+    if (text !== known.text) known = { text, written: parse(text) }
+    return known.written
   }
 }
 

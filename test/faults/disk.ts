@@ -19,7 +19,7 @@ import { until } from '../../deploy/demo/processes.ts'
 import type { Cell, Fault } from './cells.ts'
 import { FOREIGN } from './decision-log.ts'
 import type { Leave } from './oracle.ts'
-import { FAT, FRESH, KNOWN } from './requests.ts'
+import { DIRECT, FAT, FRESH, KINDS, KNOWN } from './requests.ts'
 import type { Scene } from './scene.ts'
 
 const HALF_A_LINE = 100
@@ -31,7 +31,7 @@ const SLOW_BYTES = 4096
 const DRAIN_EVERY_MS = 2
 /** Of a log that takes 16 MiB through a pipe. */
 const DRAINED_WITHIN_MS = 60_000
-const FULL: Leave = { any: ['log_full'] }
+const FULL: Leave = { full: true }
 
 let kept = 0
 /** A place of our own for what the service has no more. */
@@ -43,10 +43,16 @@ async function written(scene: Scene): Promise<void> {
   await until('the log to be written', async () => (await pending()) === 0 || undefined, DRAINED_WITHIN_MS)
 }
 
+/** Has the log opened again while a line waits to be written. */
+async function reopen(scene: Scene): Promise<void> {
+  await scene.ask(DIRECT)
+  scene.parts.service.signal('SIGUSR2')
+}
+
 /** The log was moved away: lines go on in a new one by its name. */
 async function reopened(scene: Scene): Promise<void> {
-  const { log, service } = scene.parts
-  service.signal('SIGUSR2')
+  const { log } = scene.parts
+  await reopen(scene)
   await until(
     'the log to be opened again',
     async () => {
@@ -65,10 +71,13 @@ async function filled(scene: Scene): Promise<void> {
     if (most <= 0) throw new Error(`the log has room for ${MOST_FAT} long lines and more`)
     await Promise.all(Array.from({ length: AT_ONCE }, () => scene.ask(FAT)))
   }
+  const full = await dropped()
   await scene.everyKind()
+  const kinds = KINDS.length
+  await until('a log that stays full', async () => (await dropped()) - full >= kinds || undefined)
 }
 
-/** A reader of a pipe that takes its time, until it is told to hurry. */
+/** A reader of a pipe that takes its time, until it is told to stop or to hurry. */
 function pipeReader(pipe: string) {
   const fd = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK)
   const chunk = Buffer.alloc(64 * 1024)
@@ -86,6 +95,7 @@ function pipeReader(pipe: string) {
   let timer = setInterval(take, SLOW_EVERY_MS, SLOW_BYTES)
   return {
     text: () => Buffer.concat(chunks).toString('utf8'),
+    rest: () => clearInterval(timer),
     hurry() {
       clearInterval(timer)
       timer = setInterval(() => {
@@ -115,6 +125,7 @@ async function slow(scene: Scene): Promise<Leave> {
       return reader.text() !== '' || undefined
     })
     await scene.everyKind()
+    reader.rest()
     await filled(scene)
     // Opened anew while it is full: what was begun is ended where it was begun.
     rmSync(log.file)
@@ -201,7 +212,7 @@ async function garbage(scene: Scene): Promise<Leave> {
 }
 
 async function gone(scene: Scene): Promise<Leave> {
-  const { log, service } = scene.parts
+  const { log } = scene.parts
   const folder = dirname(log.file)
   const errors = () => scene.metric('decision_log_errors_total')
   // Lines go on to the file that has no name any more, which we still have one for.
@@ -211,7 +222,7 @@ async function gone(scene: Scene): Promise<Leave> {
   log.continues(later(linked))
   await scene.everyKind()
   const before = await errors()
-  service.signal('SIGUSR2')
+  await reopen(scene)
   await until('the opening to fail', async () => (await errors()) > before || undefined)
   await scene.everyKind()
   await scene.letsThrough(KNOWN, FRESH)

@@ -11,7 +11,7 @@ export interface Token {
   readonly delegator: string
   /** The trusted headers that it stands for, the decision id apart. */
   readonly headers: { readonly [name: string]: string }
-  /** Whether it may be believed by the clock of the service: its key is published, and its times are right. */
+  /** Whether it may be believed by the clock of the service: its key was published to it, and its times are right. */
   good(now: number): boolean
 }
 
@@ -59,10 +59,9 @@ export async function startFaultyIssuer(name: string): Promise<FaultyIssuer> {
   let server: Server
 
   const whole: Answering = (request, response) => {
-    const document = isDiscovery(request)
-      ? { issuer: url, jwks_uri: `${url}/keys` }
-      : { keys: published.map(({ jwk }) => jwk) }
-    json(document)(request, response)
+    if (isDiscovery(request)) return json({ issuer: url, jwks_uri: `${url}/keys` })(request, response)
+    for (const key of published) believable.add(key)
+    json({ keys: published.map(({ jwk }) => jwk) })(request, response)
   }
   const answer: Answering = (request, response) => {
     if (isDiscovery(request)) fetches++
@@ -85,7 +84,6 @@ export async function startFaultyIssuer(name: string): Promise<FaultyIssuer> {
     fetches: () => fetches,
     publish(...keys) {
       published = keys
-      for (const key of keys) believable.add(key)
     },
     forget() {
       believable = new Set(published)

@@ -1,3 +1,4 @@
+import { CHECK_TIMEOUT_MS } from './cells.ts'
 import type { Line } from './decision-log.ts'
 import type { Asked, Kind } from './requests.ts'
 import type { Sent } from './sending.ts'
@@ -10,6 +11,10 @@ export interface Exchange extends Sent {
   readonly asked: Asked
   /** Whether its token was good by the clock of the service, at its beginning or at its end. */
   readonly good: boolean
+  /** Its client was told to go away before it was answered. */
+  readonly leaves: boolean
+  /** In milliseconds, as its client saw it. */
+  readonly took: number
   readonly arrivals: readonly Arrival[]
 }
 
@@ -17,11 +22,13 @@ export interface Exchange extends Sent {
 export interface Leave {
   /** Reasons to refuse whoever shows a token. */
   readonly token?: readonly string[]
-  /** Reasons to refuse anybody. */
-  readonly any?: readonly string[]
+  /** The decision log may have no room. */
+  readonly full?: true
+  /** A check may be late at once: the clock was set. */
+  readonly early?: true
   /** Answers of ours that nobody gets, although the client waits: Envoy is what breaks. */
   readonly undelivered?: true
-  /** Calls beside the exchanges that bring no message which can be read, each answered and recorded. */
+  /** Calls beside the exchanges that brought no message which can be read, each answered; to be recorded. */
   readonly unread?: number
 }
 
@@ -39,7 +46,7 @@ export interface Evidence {
   readonly leave: Leave
   readonly onFull: 'refuse' | 'drop'
   /** By the metrics of the service. */
-  readonly counted: { readonly decisions: number; readonly dropped: number }
+  readonly counted: { readonly decisions: ReadonlyMap<string, number>; readonly dropped: number }
 }
 
 export interface Verdict {
@@ -66,10 +73,22 @@ const TRUSTED = ['delegator-id', 'delegator-issuer', 'agent-id', 'agent-issuer',
   name => `x-${name}`,
 )
 const ID = 'x-authz-decision-id'
+const NAMES = [...TRUSTED, ID]
 /** Of a check that nobody waits for any more. */
 const GIVEN_UP = ['cancelled', 'deadline']
 /** Of a message that nothing is known of. */
 const UNREAD = ['request_malformed', 'request_too_large']
+
+/** A check did not end in time, and the listener answered for it; the line comes when it ends. */
+const isAnsweredFor = ({ answer }: Exchange): boolean =>
+  answer?.status === 503 &&
+  answer.headers['retry-after'] !== undefined &&
+  answer.headers[ID] === undefined &&
+  ['', '{"error":"deadline"}'].includes(answer.body)
+
+/** What the metric of decisions calls one like this. */
+export const labelsOf = ({ outcome, reason, mode }: Pick<Line, 'outcome' | 'reason' | 'mode'>): string =>
+  `{outcome="${outcome}",reason="${reason}",mode="${mode}"}`
 
 /**
  * The one oracle: no allow without a complete positive decision, and one record for every answer. Looks at what
@@ -92,25 +111,41 @@ export function judge(evidence: Evidence): Verdict {
   }
   const refused: Record<string, number> = {}
   let newest = 0
+  let ofNobody = 0
+  const before = new Set(earlier)
+  const recorded = new Set(lines.map(({ path }) => markOf(path)))
 
   for (const line of lines) {
     if (byId.has(line.decision_id) || seen.has(line.decision_id))
       violations.push(`two lines for one decision: ${line.decision_id}`)
     byId.set(line.decision_id, line)
   }
-  const unreadable = exchanges.filter(({ asked, answer }) => asked.bytes && !answer).length
-  let nameless = unreadable + (leave.unread ?? 0)
   for (const exchange of exchanges) judgeExchange(exchange)
   for (const line of lines) judgeLine(line)
 
-  if (counted.decisions !== lines.length + counted.dropped)
-    violations.push(
-      `${counted.decisions} decisions counted, ${lines.length} lines and ${counted.dropped} dropped ones`,
-    )
+  const { unread = 0 } = leave
+  const unreadable = exchanges.filter(({ asked, answer }) => asked.bytes && !answer).length
+  if (ofNobody < unread || ofNobody > unread + unreadable)
+    violations.push(`${ofNobody} lines that nobody asked for, and ${unread} calls that could not be read`)
+  judgeCounts()
   const unknown = count.unanswered + count.byEnvoy
   if (count.unlogged > counted.dropped || count.unlogged + unknown < counted.dropped)
     violations.push(`${count.unlogged} answers without a line, ${counted.dropped} dropped lines counted`)
+  if (counted.dropped > 0 && !leave.full) violations.push(`${counted.dropped} dropped lines counted`)
   return { violations, counts: { requests: exchanges.length, ...count, refused, lines: lines.length } }
+
+  function judgeCounts(): void {
+    const written = new Map<string, number>()
+    for (const line of lines) written.set(labelsOf(line), (written.get(labelsOf(line)) ?? 0) + 1)
+    let unwritten = 0
+    for (const labels of new Set([...counted.decisions.keys(), ...written.keys()])) {
+      const more = (counted.decisions.get(labels) ?? 0) - (written.get(labels) ?? 0)
+      if (more < 0) violations.push(`${-more} lines ${labels} more than were counted`)
+      else unwritten += more
+    }
+    if (unwritten !== counted.dropped)
+      violations.push(`${unwritten} decisions counted that have no line, and ${counted.dropped} dropped ones`)
+  }
 
   function judgeExchange(exchange: Exchange): void {
     const { kind, answer, arrivals } = exchange
@@ -118,7 +153,9 @@ export function judge(evidence: Evidence): Verdict {
     if (arrivals.length > 1) wrong('let through more than once')
     for (const arrival of arrivals) judgeArrival(exchange, arrival, wrong)
     if (answer === undefined) {
-      if (arrivals.length === 0) count.unanswered++
+      if (arrivals.length > 0) return
+      count.unanswered++
+      if (!mayBeUnanswered(exchange)) wrong('no answer')
       return
     }
     const id = answer.headers[ID]
@@ -127,15 +164,26 @@ export function judge(evidence: Evidence): Verdict {
       return
     }
     if (typeof id === 'string') judgeRefusal(exchange, id, wrong)
-    else if (answer.body.startsWith('{"error":')) {
-      // Where a check did not end in time, the listener answers for it; the line comes when it ends.
-      const { error } = JSON.parse(answer.body)
-      refused[error] = (refused[error] ?? 0) + 1
-      if (error !== 'deadline') wrong(`a refusal without an id: ${error}`)
-    } else {
+    else if (isAnsweredFor(exchange)) {
+      refused.deadline = (refused.deadline ?? 0) + 1
+      judgeHaste(exchange, 'deadline', wrong)
+      if (!recorded.has(exchange.mark)) count.unlogged++
+    } else if (answer.body.startsWith('{"error":')) wrong(`a refusal without an id: ${answer.body}`)
+    else {
       count.byEnvoy++
       if (answer.status < 400) wrong(`neither refused nor let through: ${answer.status}`)
+      if (!mayBeUnanswered(exchange)) wrong(`answered by Envoy: ${answer.status} ${answer.body}`)
     }
+  }
+
+  /** By us. */
+  function mayBeUnanswered({ kind, leaves }: Exchange): boolean {
+    return kind.direct ? leaves : leave.undelivered === true
+  }
+
+  function judgeHaste({ took, leaves }: Exchange, error: string, wrong: (what: string) => void): void {
+    const early = leave.early || leave.undelivered || leaves
+    if (error === 'deadline' && took < CHECK_TIMEOUT_MS && !early) wrong(`late after ${Math.round(took)} ms`)
   }
 
   function judgeArrival(
@@ -160,10 +208,14 @@ export function judge(evidence: Evidence): Verdict {
 
     const verified = TRUSTED.some(name => name in headers)
     if (verified && !good) wrong('trusted headers of a token that is not good')
-    if (!verified && asked.token && !kind.observed) wrong('let through with a token, and nobody named')
+    const judged = !kind.observed || line?.policy_revision !== undefined
+    if (!verified && asked.token && judged) wrong('let through with a token, and nobody named')
     const wanted: Record<string, string> = verified ? { ...asked.token?.headers } : {}
     for (const name of TRUSTED)
       if (headers[name] !== wanted[name]) wrong(`${name} is ${headers[name]}, not ${wanted[name]}`)
+    for (const name of Object.keys(headers))
+      if (!NAMES.includes(name) && NAMES.includes(name.replace(/[^a-z0-9]/g, '-')))
+        wrong(`${name} may be taken for one of ours`)
     if (asked.token && !kind.observed && /^bearer/i.test(String(headers.authorization)))
       wrong('the token went on to the upstream')
   }
@@ -172,11 +224,17 @@ export function judge(evidence: Evidence): Verdict {
     const { kind, answer, asked } = exchange
     const line = byId.get(id)
     answered.add(id)
-    const error = answer?.body ? JSON.parse(answer.body).error : line?.reason
+    const said = answer?.body ? JSON.parse(answer.body) : undefined
+    const error = said ? said.error : line?.reason
+    if (said && said.decision_id !== id) wrong(`its body says ${said.decision_id}, its header ${id}`)
+    judgeHaste(exchange, error, wrong)
     refused[error] = (refused[error] ?? 0) + 1
     if (kind.observed) wrong(`refused on a route that observes: ${error}`)
     if (!line) {
       count.unlogged++
+      // Of HEAD nothing else is known.
+      if (said && !revisions.some(revision => rightReasons(exchange, revision).includes(error)))
+        wrong(`refused as ${error}, without a line`)
       return
     }
     if (line.outcome !== 'deny' || !line.enforced) wrong(`refused, with a line ${line.outcome}`)
@@ -193,7 +251,7 @@ export function judge(evidence: Evidence): Verdict {
     const exchange = byMark.get(markOf(line.path))
     // Of what is no CheckRequest nothing is known but its answer, where there was one.
     if (!exchange) {
-      if (!answered.has(line.decision_id) && nameless-- <= 0) wrong('nobody asked')
+      if (!answered.has(line.decision_id)) ofNobody++
       if (!UNREAD.includes(line.reason)) wrong(`${line.reason} without a path`)
       return
     }
@@ -201,9 +259,23 @@ export function judge(evidence: Evidence): Verdict {
     if (answered.has(line.decision_id)) return
     const { answer, arrivals, passed } = exchange
     const ours = passed !== undefined || answer?.headers['x-upstream'] !== undefined || answer?.headers[ID]
-    if (GIVEN_UP.includes(line.reason)) count.givenUp++
-    else if (!ours || leave.undelivered) count.undelivered++
-    else wrong(`a second line for one answer (${arrivals.length} let through)`)
+    const givenUp = GIVEN_UP.includes(line.reason)
+    // Envoy asks again where a connection breaks.
+    if (ours && !(givenUp && leave.undelivered))
+      wrong(`a second line for one answer (${arrivals.length} let through)`)
+    else if (givenUp) count.givenUp++
+    else count.undelivered++
+  }
+
+  function rightReasons(exchange: Exchange, revision: string): string[] {
+    const { kind, asked, leaves } = exchange
+    const wanted = kind.wanted(revision)
+    const right = [wanted, ...(kind.or ?? []), 'deadline']
+    const nobodyWaits = leaves || leave.undelivered || before.has(exchange) || isAnsweredFor(exchange)
+    if (nobodyWaits) right.push('cancelled')
+    if (asked.token) right.push(...(leave.token ?? []))
+    if (wanted === 'allow' && leave.full && onFull === 'refuse') right.push('log_full')
+    return right
   }
 
   /** The line alone: whoever got the answer, this must not have been decided. */
@@ -221,8 +293,7 @@ export function judge(evidence: Evidence): Verdict {
       if (!asked.token && !kind.anonymous) wrong('an allow without a token')
       return
     }
-    const right = [wanted, ...(kind.or ?? []), ...GIVEN_UP, ...(leave.any ?? [])]
-    if (asked.token) right.push(...(leave.token ?? []))
-    if (!right.includes(line.reason)) wrong(`refused as ${line.reason}, not ${wanted}`)
+    if (!rightReasons(exchange, line.policy_revision ?? '').includes(line.reason))
+      wrong(`refused as ${line.reason}, not ${wanted}`)
   }
 }

@@ -75,6 +75,18 @@ export const DATED: Kind = {
   wanted: ALLOW,
 }
 
+/** Of the same key and times as one that was let through. */
+const CHANGED: Kind = {
+  name: 'good, known, its signature changed',
+  ask({ known }) {
+    const from = known.jwt.lastIndexOf('.') + 1
+    const other = known.jwt[from] === 'A' ? 'B' : 'A'
+    const jwt = known.jwt.slice(0, from) + other + known.jwt.slice(from + 1)
+    return { path: 'allowed', token: { ...known, jwt, good: () => false } }
+  },
+  wanted: always('signature_invalid'),
+}
+
 export const BEFORE: Kind = {
   name: 'the second policy refuses',
   ask: to('before'),
@@ -89,6 +101,12 @@ export const AFTER: Kind = {
 
 export const DIRECT: Kind = { ...KNOWN, name: 'good, known, without Envoy', direct: true }
 
+/** Waits for keys until they are published. */
+export const WAITING: Kind = { ...ROTATED, name: 'good, of the next key, without Envoy', direct: true }
+
+/** Its client waits no longer than an answer takes for its way back. */
+export const HURRIED: Kind = { ...DIRECT, name: 'good, known, in a hurry', wanted: always('deadline') }
+
 /** Leaves a line as long as lines get. */
 export const FAT: Kind = {
   name: 'a long line',
@@ -102,6 +120,7 @@ export const KINDS: readonly Kind[] = [
   FRESH,
   ROTATED,
   DATED,
+  CHANGED,
   BEFORE,
   AFTER,
   DIRECT,
@@ -137,6 +156,14 @@ export const KINDS: readonly Kind[] = [
   {
     name: 'expired',
     ask: async ({ issuer }) => ({ path: 'allowed', token: await issuer.mint({ expires: -60 }) }),
+    wanted: always('token_expired'),
+  },
+  {
+    name: 'expired by our clock',
+    ask: async ({ issuer, now }) => ({
+      path: 'allowed',
+      token: await issuer.mint({ now: now(), expires: -60 }),
+    }),
     wanted: always('token_expired'),
   },
   {

@@ -28,7 +28,7 @@ export interface Scene {
 export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
   const earlier: Exchange[] = []
   const seen = new Set<string>()
-  const known = { decisions: 0, dropped: 0, lines: 0, damaged: 0 }
+  let known = { decisions: new Map() as ReadonlyMap<string, number>, dropped: 0, lines: 0, damaged: 0 }
   let marks = 0
   let inForce: Revision = 'first'
 
@@ -70,11 +70,13 @@ export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
         const asked = await kind.ask(subjects)
         const good = () => asked.token?.good(parts.clock.now()) ?? false
         const before = good()
+        const since = performance.now()
         const sent = kind.direct
           ? await parts.direct.send(asked, mark, how)
           : await sendByEnvoy(parts.envoy.current.port, asked, mark, how)
         const exchange = {
-          ...{ ...sent, mark, kind, asked, good: before || good() },
+          ...{ ...sent, mark, kind, asked, good: before || good(), took: performance.now() - since },
+          leaves: how.leaves !== undefined || how.deadline !== undefined,
           // Asked for when all is over: of what a client gave up, something may still arrive.
           get arrivals() {
             return [...parts.upstream.arrivals(mark), ...(sent.passed ? [sent.passed] : [])]
@@ -87,28 +89,29 @@ export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
       async function verdict(leave: Leave): Promise<Verdict> {
         const evidence = async () => {
           const { lines, damaged } = parts.log.read()
-          const decisions = await metric('decisions_total')
+          const decisions = await byLabels('decisions_total')
           const dropped = await metric('decision_log_dropped_total')
+          const since = [...decisions].map(
+            ([labels, count]) => [labels, count - (known.decisions.get(labels) ?? 0)] as const,
+          )
           return {
             ...{ exchanges, earlier, seen, leave, onFull, revisions: scene.revisions },
             lines: lines.slice(known.lines),
             damaged: damaged.slice(known.damaged),
-            counted: { decisions: decisions - known.decisions, dropped: dropped - known.dropped },
+            counted: { decisions: new Map(since), dropped: dropped - known.dropped },
+            // What comes later is for the next scene, all of it.
+            end: { decisions, dropped, lines: lines.length, damaged: damaged.length },
           }
         }
+        let last = await evidence()
         // What is found wrong may only be late, and is wrong when it stays.
         const judged = await until('every line', async () => {
-          const found = judge(await evidence())
+          last = await evidence()
+          const found = judge(last)
           return found.violations.length === 0 ? found : undefined
-        }).catch(async () => judge(await evidence()))
-        const { lines, damaged } = parts.log.read()
-        for (const { decision_id } of lines.slice(known.lines)) seen.add(decision_id)
-        Object.assign(known, {
-          lines: lines.length,
-          damaged: damaged.length,
-          decisions: await metric('decisions_total'),
-          dropped: await metric('decision_log_dropped_total'),
-        })
+        }).catch(() => judge(last))
+        for (const { decision_id } of last.lines) seen.add(decision_id)
+        known = last.end
         earlier.push(...exchanges)
         inForce = scene.revisions.at(-1) as Revision
         return judged
@@ -116,10 +119,13 @@ export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
     },
   }
 
+  async function byLabels(name: string): Promise<ReadonlyMap<string, number>> {
+    const whole = `agent_authz_${name}`
+    const samples = [...(await parts.samples())].filter(([sample]) => sample.replace(/\{.*/, '') === whole)
+    return new Map(samples.map(([sample, value]) => [sample.slice(whole.length), value]))
+  }
+
   async function metric(name: string): Promise<number> {
-    const samples = await parts.samples()
-    return [...samples]
-      .filter(([sample]) => sample.replace(/\{.*/, '') === `agent_authz_${name}`)
-      .reduce((sum, [, value]) => sum + value, 0)
+    return [...(await byLabels(name)).values()].reduce((sum, value) => sum + value, 0)
   }
 }

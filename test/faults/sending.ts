@@ -11,7 +11,11 @@ const HOST = 'mail.example.com'
 /** What every client tries. */
 const LIES = [
   ['x-delegator-id', 'admin@example.com'],
+  ['x-delegator-issuer', 'demo'],
   ['x-agent-id', 'admin'],
+  ['x.agent.id', 'admin'],
+  ['x-agent-issuer', 'demo'],
+  ['x-agent-chain', 'admin'],
   ['x-authz-decision-id', 'none'],
 ] as const
 /** As long as a field of the log gets, and twice that as JSON. */
@@ -78,7 +82,7 @@ interface Header {
 
 interface Response {
   readonly status: { readonly code?: number }
-  readonly okResponse?: { readonly headers?: readonly Header[] }
+  readonly okResponse?: { readonly headers?: readonly Header[]; readonly headersToRemove?: readonly string[] }
   readonly deniedResponse?: {
     readonly status: { readonly code: number }
     readonly headers?: readonly Header[]
@@ -101,7 +105,8 @@ export function directCaller(address: string): DirectCaller {
           bytes => bytes,
           asked.bytes ?? checkRequest(asked, mark),
           deadline === undefined ? {} : { deadline: Date.now() + deadline },
-          (error, bytes) => resolve(error || !bytes ? {} : read(responseOf(bytes) as unknown as Response)),
+          (error, bytes) =>
+            resolve(error || !bytes ? {} : read(asked, responseOf(bytes) as unknown as Response)),
         )
         void leaves?.then(() => call.cancel())
       }),
@@ -109,10 +114,15 @@ export function directCaller(address: string): DirectCaller {
   }
 }
 
-function read({ status: { code = 0 }, okResponse, deniedResponse }: Response): Sent {
+function read(asked: Asked, { status: { code = 0 }, okResponse = {}, deniedResponse }: Response): Sent {
   const named = (headers: readonly Header[] = []) =>
     Object.fromEntries(headers.map(({ header }) => [header.key, header.value]))
-  if (code === 0) return { passed: { headers: named(okResponse?.headers) } }
+  if (code === 0) {
+    // What Envoy would make of the request: it removes after it sets.
+    const went = { ...Object.fromEntries(headersOf(asked)), ...named(okResponse.headers) }
+    for (const name of okResponse.headersToRemove ?? []) delete went[name]
+    return { passed: { headers: went } }
+  }
   const { status, headers, body } = deniedResponse as NonNullable<Response['deniedResponse']>
   return { answer: { status: status.code, headers: named(headers), body } }
 }

@@ -21,7 +21,8 @@ export const markOf = (path: string | undefined): number =>
 export async function startRecordingUpstream(): Promise<RecordingUpstream> {
   const seen = new Map<number, Arrival[]>()
   const bound = await listen(
-    createServer((request, response) => {
+    // An idle connection that were closed as Envoy sends the next request would be a 503 of Envoy's own.
+    createServer({ keepAliveTimeout: 0 }, (request, response) => {
       const headers = Object.fromEntries(
         Object.entries(request.headersDistinct).map(([name, values = []]) => [
           name,
