@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { constants, fstatSync, openSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { destination, pino } from 'pino'
 import { type Service, startService, VERSION } from './app.ts'
@@ -155,11 +156,26 @@ function print(text: string): number {
 }
 
 function serviceLog(): Log {
-  const standardError = destination({ fd: 2, sync: true, maxLength: MOST_UNWRITTEN_BYTES })
+  const standardError = destination({
+    fd: standardErrorFd(),
+    sync: true,
+    maxLength: MOST_UNWRITTEN_BYTES,
+    // Otherwise it would sleep, and all checks with it, until somebody reads.
+    retryEAGAIN: () => false,
+  })
   // A full disk behind standard error must not end the service; what could not be written is tried with the
   // next line.
   standardError.on('error', () => undefined)
   return pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, standardError)
+}
+
+/** A pipe is opened anew, without blocking: one that nobody reads must not hold up a check. */
+function standardErrorFd(): number {
+  try {
+    return fstatSync(2).isFIFO() ? openSync('/dev/stderr', constants.O_WRONLY | constants.O_NONBLOCK) : 2
+  } catch {
+    return 2
+  }
 }
 
 /**

@@ -12,6 +12,10 @@ export interface Admin {
   close(): Promise<void>
 }
 
+const MOST_CONNECTIONS = 128
+/** On one connection: what is sent in one piece is read in one, and nothing else comes in between. */
+const MOST_REQUESTS = 100
+
 interface Page {
   readonly status: number
   readonly contentType: string
@@ -23,8 +27,15 @@ interface Page {
  * cannot be bound.
  */
 export async function createAdmin(address: string, { metrics, readiness }: AdminDeps): Promise<Admin> {
+  let rendering: ReturnType<typeof metrics> | undefined
+  const rendered = () => {
+    rendering ??= metrics().finally(() => {
+      rendering = undefined
+    })
+    return rendering
+  }
   const pages: Record<string, () => Page | Promise<Page>> = {
-    '/metrics': async () => ({ status: 200, ...(await metrics()) }),
+    '/metrics': async () => ({ status: 200, ...(await rendered()) }),
     '/healthz': () => plain(200, 'ok\n'),
     '/readyz': () => {
       const { ready, detail } = readiness()
@@ -53,6 +64,8 @@ export async function createAdmin(address: string, { metrics, readiness }: Admin
       response.end(request.method === 'HEAD' ? undefined : text)
     },
   )
+  server.maxConnections = MOST_CONNECTIONS
+  server.maxRequestsPerSocket = MOST_REQUESTS
   return { address: await bind(server, address), close: () => close(server) }
 }
 

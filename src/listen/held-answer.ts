@@ -5,7 +5,10 @@ import { Denied } from '../denied.ts'
 const REFUSED: { readonly [code: number]: Denied } = {
   [status.RESOURCE_EXHAUSTED]: new Denied('request_too_large', 'message over 64 MiB'),
   [status.INTERNAL]: new Denied('request_malformed', 'not a message of gRPC'),
-  [status.UNIMPLEMENTED]: new Denied('request_malformed', 'a compression that is not known'),
+  [status.UNIMPLEMENTED]: new Denied(
+    'request_malformed',
+    'not one whole message, or packed in an unknown way',
+  ),
 }
 
 /** What grpc-js knows of a call, and its types do not name. */

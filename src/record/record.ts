@@ -35,6 +35,10 @@ export interface RecordRoom {
   close(patience: number): Promise<boolean>
 }
 
+/** What JSON leaves as it is, and a reader may take for the end of a line, or a terminal for a command. */
+const UNPRINTABLE = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g
+const escaped = (one: string) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`
+
 /** Where every answer leaves its trace: one line in the decision log and a count in the metrics. */
 export function createRecord(
   settings: DecisionLogSettings,
@@ -66,7 +70,8 @@ export function createRecord(
     record(trail, reply) {
       const finishedAt = clock()
       // Before anything is counted: what fails here is told in another record.
-      const line = lines && JSON.stringify(auditRecord(trail, reply, finishedAt))
+      const line =
+        lines && JSON.stringify(auditRecord(trail, reply, finishedAt)).replace(UNPRINTABLE, escaped)
       metrics.answered(trail, finishedAt)
       if (!lines || line === undefined) return
       const kept = lines.append(line)

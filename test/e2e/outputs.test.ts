@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
 import { describe, expect } from 'vitest'
 import { ISSUER, reading } from '../unit/configured.ts'
@@ -22,6 +22,18 @@ const it = withServices
     const ofShell = await ended(child)
     return { ...ofShell, code: Number(readFileSync(at.path('code'), 'utf8')) }
   })
+
+/** With as much in it as it takes. */
+function fullPipe(path: string): number {
+  execFileSync('mkfifo', [path])
+  const filling = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
+  try {
+    for (;;) writeSync(filling, Buffer.alloc(4096))
+  } catch {}
+  const full = openSync(path, 'r+')
+  closeSync(filling)
+  return full
+}
 
 describe('standard output', TOGETHER, () => {
   it.for<[args: string[]]>([[['--help']], [['--version']], [['config', 'schema']]])(
@@ -54,16 +66,14 @@ describe('standard output', TOGETHER, () => {
 })
 
 describe('where what it writes is not taken', TOGETHER, () => {
-  it('it serves on when standard error is full, and ends as it is told', async ({ at, launch }) => {
+  it.for<[what: string, opened: (pipe: string) => number]>([
+    ['full', () => openSync('/dev/full', 'w')],
+    ['a pipe that nobody reads', fullPipe],
+  ])('it serves on when standard error is %s, and ends as it is told', async ([, opened], { at, launch }) => {
     const admin = await vacantAddress()
-    const full = openSync('/dev/full', 'w')
-    const { child, ended } = launch(
-      at.configure(config => set({ admin })(config.listen)),
-      {
-        stdout: 'ignore',
-        stderr: full,
-      },
-    )
+    const full = opened(at.path('pipe'))
+    const file = at.configure(config => set({ admin })(config.listen))
+    const { child, ended } = launch(file, { stdout: 'ignore', stderr: full })
     closeSync(full)
     const healthy = () =>
       fetch(`http://${admin}/healthz`).then(

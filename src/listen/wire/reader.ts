@@ -6,18 +6,23 @@ const FIXED64 = 1
 const BYTES = 2
 const FIXED32 = 5
 
+/** Of a whole message, what is nested in it included: each takes time and room, however few bytes it has. */
+const MOST_FIELDS = 262_144
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
  * Reads one protobuf message field by field. Every length is checked against the message's end; what cannot
- * be read, text that is not UTF-8 included, is a refusal (`request_malformed`).
+ * be read, text that is not UTF-8 included, is a refusal (`request_malformed`), as are over 262,144 fields.
  */
 export class Reader {
   readonly #bytes: Buffer
   readonly #end: number
+  readonly #fields: { left: number }
   #at: number
 
-  constructor(bytes: Buffer, from = 0, end = bytes.length) {
+  constructor(bytes: Buffer, from = 0, end = bytes.length, fields = { left: MOST_FIELDS }) {
+    this.#fields = fields
     this.#bytes = bytes
     this.#at = from
     this.#end = end
@@ -26,6 +31,7 @@ export class Reader {
   /** The next field's number and wire type; undefined at the end of the message. */
   next(): { field: number; type: number } | undefined {
     if (this.#at >= this.#end) return undefined
+    if (--this.#fields.left < 0) throw malformed()
     const key = this.varint()
     const field = Math.floor(key / 8)
     if (field === 0 || key > 0xffffffff) throw malformed()
@@ -91,7 +97,7 @@ export class Reader {
   /** The message nested in this field. */
   message(): Reader {
     const [from, to] = this.#span()
-    return new Reader(this.#bytes, from, to)
+    return new Reader(this.#bytes, from, to, this.#fields)
   }
 
   /** Passes over a field that is not known here. */

@@ -35,6 +35,15 @@ async function ask(admin: Admin, path: string, method = 'GET', headers = {}): Pr
   return { status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks).toString() }
 }
 
+it('what is asked for together is made once, and one connection may ask a hundred times', async () => {
+  const metrics = vi.fn(async () => ({ contentType: 'text/plain', text: 'agent_authz_up 1\n' }))
+  const asking = connect(portOf(await started({ metrics })), '127.0.0.1').setEncoding('latin1')
+  asking.write('GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(1_000))
+  const answers = (await asking.toArray()).join('')
+  expect(answers.split('HTTP/1.1 200').length - 1).toBe(100)
+  expect(metrics.mock.calls.length).toBeLessThan(10)
+})
+
 describe('the pages of the admin port', () => {
   it('give the metrics, in their own type', async () => {
     expect(await ask(await started(), '/metrics')).toMatchObject({

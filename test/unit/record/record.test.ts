@@ -87,6 +87,17 @@ describe('an answer', () => {
     expect(logged).toEqual([])
   })
 
+  it('is one line to every reader, and nothing that a terminal obeys', async () => {
+    const file = join(folder, 'printable')
+    const { room, answer } = start({ file, on_full: 'refuse' })
+    const delegator = 'al\u2028ice\u009b31m\u202e'
+    answer({ identity: { ...identity, delegator } })
+    await room.close(1_000)
+    const [line = ''] = wholeLines(file)
+    expect(line).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u)
+    expect(JSON.parse(line).delegator).toBe(delegator)
+  })
+
   it('leaves its count where there is no decision log, and there is always room', async () => {
     const { room, answer, sample } = start('none')
     answer()

@@ -266,6 +266,13 @@ describe('the headers', () => {
     expect(decoded(raw([':path', '/café'])).header(':path')).toEqual(['/café'])
   })
 
+  it('and fields are at most 262,144 in one message, known or not', () => {
+    // Field 99, wire type 0: three bytes.
+    const unknown = (count: number) => Buffer.from('980600'.repeat(count), 'hex')
+    expect(outcome(() => decodeCheckRequest(unknown(262_144)))).toBe('read')
+    expect(outcome(() => decodeCheckRequest(unknown(262_145)))).toBe('request_malformed')
+  })
+
   const many = (count: number) => Array.from({ length: count }, (_, i) => [`x-${i}`, ''] as [string, string])
   const same = (count: number) => many(count).map(() => ['x-a', ''] as [string, string])
   it.each([
