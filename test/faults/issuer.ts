@@ -1,11 +1,13 @@
 import { until } from '../../deploy/demo/processes.ts'
 import type { Cell } from './cells.ts'
 import { isDiscovery, type Spoilt } from './faulty-issuer.ts'
-import { FRESH, KNOWN, ROTATED } from './requests.ts'
+import { DIRECT, FRESH, KNOWN, ROTATED } from './requests.ts'
 import type { Scene } from './scene.ts'
 
 const FIRST_RETRIES_MS = 30_000
 const DRIP_MS = 50
+/** More than one, since a line is written soon. */
+const RELOADS = 4
 const LARGE = 300 * 1024
 
 const never: Spoilt = () => undefined
@@ -33,6 +35,22 @@ async function spoilt(scene: Scene, answers: readonly Spoilt[], outcomes: readon
   await until('every spoilt answer', () => issuer.fetches() >= answers.length || undefined, FIRST_RETRIES_MS)
   await Promise.all([scene.everyKind(), scene.letsThrough(KNOWN, FRESH)])
   for (const outcome of outcomes) await failed(scene, outcome)
+}
+
+/** The configuration is read again while there is always a line that waits to be written. */
+async function reloaded(scene: Scene): Promise<void> {
+  const loads = () => scene.metric('configuration_loads_total')
+  const before = await loads()
+  let read = false
+  const asking = async () => {
+    while (!read) await scene.ask(DIRECT)
+  }
+  scene.parts.service.signal('SIGHUP')
+  const reading = until(
+    'the configuration to be read again',
+    async () => (await loads()) > before || undefined,
+  )
+  await Promise.all([reading.finally(() => (read = true)), asking()])
 }
 
 /** The service has seen its keys fail in this way. */
@@ -70,12 +88,7 @@ export const issuerCells: Record<'slow' | 'error' | 'garbage' | 'gone' | 'back',
     await scene.subjects.issuer.gone()
     await scene.everyKind()
     await failed(scene, 'unreachable')
-    const before = await scene.metric('configuration_loads_total')
-    scene.parts.service.signal('SIGHUP')
-    await until(
-      'the configuration to be read again',
-      async () => (await scene.metric('configuration_loads_total')) > before || undefined,
-    )
+    for (let times = 0; times < RELOADS; times++) await reloaded(scene)
     await Promise.all([scene.everyKind(), scene.letsThrough(KNOWN, FRESH)])
     return {}
   },
