@@ -122,6 +122,7 @@ export function extAuthz(deps: { check: Check; checkTimeout: number; clock: Cloc
         return
       }
       deadline.whenOver(() => {
+        if (answered) return
         tell(() => ({}), 'a check did not end at its deadline; refused without a record')
         answer(TOO_LATE)
       })
@@ -171,7 +172,12 @@ function deadlineOf(call: Call, checkTimeout: number, clock: Clock): CallDeadlin
       return controller.signal
     },
     whenOver(late) {
-      after(at - clock() + PATIENCE_MS, late)
+      after(at - clock() + PATIENCE_MS, () => {
+        // The timer of the signal may come after this one: each counts from when the loop last looked at the
+        // time.
+        controller?.abort(new Denied('deadline'))
+        setImmediate(late)
+      })
     },
     clear: () => timers.forEach(clearTimeout),
   }

@@ -327,6 +327,19 @@ describe('a check that does not end', () => {
     expect(log.lines).toEqual([])
   })
 
+  it('may say so itself also where its own timer is late', async () => {
+    const { sent, log } = ask(async (_: unknown, deadline: Deadline) => {
+      vi.setSystemTime(NOW - 50)
+      const signal = deadline.signal()
+      vi.setSystemTime(NOW)
+      await new Promise(resolve => signal.addEventListener('abort', resolve))
+      return refused(503, (signal.reason as Denied).reason)
+    })
+    await vi.advanceTimersByTimeAsync(160)
+    expect(sent).toMatchObject([{ answer: { status: 503, headers: [], metadata: { reason: 'deadline' } } }])
+    expect(log.lines).toEqual([])
+  })
+
   it('is answered for though Envoy has stopped waiting', async () => {
     const call = new Call()
     const { sent } = ask(never, { call })
