@@ -46,8 +46,8 @@ export function reloadedCredentials(
     try {
       const next = readKeyPair(tls)
       if (same(next, loaded)) return
-      loaded = next
       show(credentials, next)
+      loaded = next
       events.certificateLoaded(next.notAfter)
       log.info(
         { not_after: new Date(next.notAfter * 1000) },
