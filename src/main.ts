@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { constants, fstatSync, openSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { destination, pino } from 'pino'
 import { type Service, startService, VERSION } from './app.ts'
@@ -8,6 +7,7 @@ import { explain } from './explain.ts'
 import { frames } from './frames.ts'
 import { inspect, readToken } from './inspect.ts'
 import { mint } from './mint.ts'
+import { unblocked } from './record/record.ts'
 import type { Log } from './types.ts'
 import { Unusable } from './unusable.ts'
 
@@ -157,7 +157,7 @@ function print(text: string): number {
 
 function serviceLog(): Log {
   const standardError = destination({
-    fd: standardErrorFd(),
+    fd: unblocked(2),
     sync: true,
     maxLength: MOST_UNWRITTEN_BYTES,
     // Otherwise it would sleep, and all checks with it, until somebody reads.
@@ -167,15 +167,6 @@ function serviceLog(): Log {
   // next line.
   standardError.on('error', () => undefined)
   return pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, standardError)
-}
-
-/** A pipe is opened anew, without blocking: one that nobody reads must not hold up a check. */
-function standardErrorFd(): number {
-  try {
-    return fstatSync(2).isFIFO() ? openSync('/dev/stderr', constants.O_WRONLY | constants.O_NONBLOCK) : 2
-  } catch {
-    return 2
-  }
 }
 
 /**

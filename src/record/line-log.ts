@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync, statSync, write, writeSync } from 'node:fs'
 import { Unusable } from '../unusable.ts'
+import { unblocked } from './unblocked.ts'
 
 /** Lines waiting longer than this, or more than this, are written: what a crash can lose. */
 const FLUSH_AFTER_MS = 50
@@ -39,7 +40,7 @@ export interface LineLog {
  * lost or cut while the process lives. Does not sync to disk.
  */
 export function createLineLog(path: string | undefined, events: LineLogEvents): LineLog {
-  let fd = path === undefined ? standardOutput() : open(path)
+  let fd = path === undefined ? unblocked(1) : open(path)
   let waiting: string[] = []
   let waitingBytes = 0
   let batch: Buffer | undefined
@@ -170,7 +171,7 @@ function isOpen(path: string, fd: number): boolean {
   return there?.dev === own.dev && there.ino === own.ino
 }
 
-const { O_RDWR, O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK } = constants
+const { O_RDWR, O_APPEND, O_CREAT, O_NONBLOCK } = constants
 
 /**
  * Opens for appending. A file that ends in half a line, as a crash may leave it, is given its line end.
@@ -189,19 +190,5 @@ function open(path: string): number {
     if (fd !== undefined) closeSync(fd)
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'
     throw new Unusable(`decision_log.file: cannot open ${path} for appending (${code})`)
-  }
-}
-
-/**
- * A pipe is opened anew, without blocking as above and without changing the one that we share with others. A
- * socket, as the journal gives, cannot be; Node's own stream, once there is one, makes it such.
- */
-function standardOutput(): number {
-  try {
-    const output = fstatSync(1)
-    if (output.isFIFO()) return openSync('/dev/stdout', O_WRONLY | O_NONBLOCK)
-    return output.isSocket() ? process.stdout.fd : 1
-  } catch {
-    return 1
   }
 }

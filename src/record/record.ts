@@ -3,8 +3,10 @@ import type { Clock, Log, Reply, Trail } from '../types.ts'
 import { auditRecord } from './audit.ts'
 import { createLineLog, type LineLog } from './line-log.ts'
 import type { Metrics } from './metrics.ts'
+import { printableJson } from './printable-json.ts'
 
 export { createMetrics, type Metrics } from './metrics.ts'
+export { unblocked } from './unblocked.ts'
 
 export const decisionLogSettings = z
   .union([
@@ -34,10 +36,6 @@ export interface RecordRoom {
   /** Waits until all is written, for at most `patience` ms, and says whether it is. May be asked again. */
   close(patience: number): Promise<boolean>
 }
-
-/** What JSON leaves as it is, and a reader may take for the end of a line, or a terminal for a command. */
-const UNPRINTABLE = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g
-const escaped = (one: string) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`
 
 /** Where every answer leaves its trace: one line in the decision log and a count in the metrics. */
 export function createRecord(
@@ -70,8 +68,7 @@ export function createRecord(
     record(trail, reply) {
       const finishedAt = clock()
       // Before anything is counted: what fails here is told in another record.
-      const line =
-        lines && JSON.stringify(auditRecord(trail, reply, finishedAt)).replace(UNPRINTABLE, escaped)
+      const line = lines && printableJson(JSON.stringify(auditRecord(trail, reply, finishedAt)))
       metrics.answered(trail, finishedAt)
       if (!lines || line === undefined) return
       const kept = lines.append(line)

@@ -90,7 +90,7 @@ describe('an answer', () => {
   it('is one line to every reader, and nothing that a terminal obeys', async () => {
     const file = join(folder, 'printable')
     const { room, answer } = start({ file, on_full: 'refuse' })
-    const delegator = 'al\u2028ice\u009b31m\u202e'
+    const delegator = 'al\u2028ice\u009b31m\u202e\u200b\ufeff\u{e0001}'
     answer({ identity: { ...identity, delegator } })
     await room.close(1_000)
     const [line = ''] = wholeLines(file)
