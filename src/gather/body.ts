@@ -46,7 +46,7 @@ function reader(contentType: string): Reader | undefined {
 }
 
 const READERS: { readonly [kind: string]: (contentType: string) => Reader | undefined } = {
-  'application/json': () => jsonReader(),
+  'application/json': jsonReader,
   'application/x-www-form-urlencoded': () => text =>
     JSON.stringify(parseForm(text, () => new Denied('body_invalid', 'form'))),
   'multipart/form-data': contentType => multipartReader(contentType, jsonReader()),

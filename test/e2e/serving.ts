@@ -3,9 +3,9 @@ import { once } from 'node:events'
 import { until } from '../../deploy/demo/processes.ts'
 import { ROOT, reading } from '../unit/configured.ts'
 import { caller } from '../unit/listen/callers.ts'
-import { encodeRequest } from '../unit/listen/wire/oracle.ts'
+import { encodeHttp } from '../unit/listen/wire/oracle.ts'
 import { MAIN, PATIENCE_MS, it as withCommands } from './command-line.ts'
-import { metrics } from './metrics.ts'
+import { metric } from './metrics.ts'
 
 /** Of the service log. */
 export const AGAIN = 'the configuration was read again and is in force'
@@ -19,6 +19,9 @@ export interface Serving {
   told(message: string, times?: number): Promise<void>
   /** The status that Envoy would answer with, 200 where it asks the upstream. */
   ask(token?: string, changes?: object): Promise<number>
+  /** Where it listens, once it does. */
+  grpc(): string
+  admin(): string
   metric(name: string): Promise<number>
   healthy(): Promise<boolean>
   ended(): Promise<[code: number | null, signal: string | null]>
@@ -37,7 +40,7 @@ export const it = withCommands
     const { preload, stdout = 'pipe', stderr = 'pipe' } = options
     const args = [...(preload === undefined ? [] : ['--import', `data:text/javascript,${preload}`]), MAIN]
     // Not in the folder: its paths are relative to the configuration, wherever it is started.
-    return serving(
+    return serviceOf(
       spawn(process.execPath, [...args, 'serve', '--config', file], {
         cwd: ROOT,
         stdio: ['ignore', stdout, stderr],
@@ -55,7 +58,8 @@ export async function eventually(what: string, ask: () => boolean | Promise<bool
   await until(what, async () => (await ask()) || undefined, PATIENCE_MS)
 }
 
-function serving(child: ChildProcess): Serving {
+/** A service, from its process on. */
+export function serviceOf(child: ChildProcess): Serving {
   let log = ''
   child.stderr?.on('data', (chunk: Buffer) => {
     log += chunk
@@ -80,14 +84,15 @@ function serving(child: ChildProcess): Serving {
     async ask(token, changes) {
       const client = caller(where().grpc)
       try {
-        const http = reading(token, changes)
-        const answer = await client.check(encodeRequest({ attributes: { request: { http } } }))
+        const answer = await client.check(encodeHttp(reading(token, changes)))
         return answer.code === 0 ? 200 : (answer.status ?? 0)
       } finally {
         client.close()
       }
     },
-    metric: async name => (await metrics(`http://${where().admin}`)).get(name) ?? 0,
+    grpc: () => where().grpc,
+    admin: () => `http://${where().admin}`,
+    metric: name => metric(`http://${where().admin}`, name),
     healthy: async () => (await fetch(`http://${where().admin}/healthz`)).ok,
     ended: () => exit,
   }

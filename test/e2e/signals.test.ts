@@ -1,93 +1,68 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { type StdioOptions, spawn } from 'node:child_process'
 import { appendFileSync, existsSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { until } from '../../deploy/demo/processes.ts'
-import { type Configured, configured, ROOT, reading, type Written } from '../unit/configured.ts'
+import { type Configured, configured, reading } from '../unit/configured.ts'
 import { json, type Key, newKey, type Server, startServer } from '../unit/identify/issuer.ts'
 import { type Answer, type Caller, caller } from '../unit/listen/callers.ts'
 import { encodeHttp } from '../unit/listen/wire/oracle.ts'
+import { MAIN, set } from './command-line.ts'
 import { metric } from './metrics.ts'
+import { AGAIN, type Serving, serviceOf } from './serving.ts'
 
-const MAIN = join(ROOT, 'src/main.ts')
 const CLIENTS = 8
 const FEW_CLIENTS = 2
-const AGAIN = 'the configuration was read again and is in force'
 /** Of gRPC: what a client is told that meets a connection which ends, or a closed door. */
 const UNAVAILABLE = 14
 /** What a crash may lose, by README. */
 const LOST_BYTES = 64 * 1024
 
 let at: Configured
-let running: Serving[]
+let running: Kept[]
 beforeEach(async () => {
   at = await configured()
   running = []
 })
 afterEach(async () => {
-  for (const { child, client, ended } of running) {
-    client().close()
+  for (const { child, close, ended } of running) {
+    close()
     child.kill('SIGKILL')
-    await ended
+    await ended()
   }
   at.remove()
 })
 
-interface Serving {
-  readonly child: ChildProcess
-  readonly ended: Promise<[code: number | null, signal: string | null]>
+interface Kept extends Serving {
   /** One connection, kept. */
   client(): Caller
-  grpc(): string
-  admin(): string
-  /** How often the service log holds this message. */
-  count(message: string): number
-  told(message: string, times?: number): Promise<void>
+  close(): void
 }
 
-function launch(file = at.configure()): Serving {
-  const child = spawn(process.execPath, [MAIN, 'serve', '--config', file], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
-  let log = ''
-  child.stderr.on('data', (chunk: Buffer) => {
-    log += chunk
-  })
-  const listening = () => {
-    const line = /^\{.*"msg":"listening"\}$/m.exec(log)
-    return line ? (JSON.parse(line[0]) as { grpc: string; admin: string }) : undefined
-  }
+function launch(file = at.configure()): Kept {
+  const stdio: StdioOptions = ['ignore', 'ignore', 'pipe']
+  const launched = serviceOf(spawn(process.execPath, [MAIN, 'serve', '--config', file], { stdio }))
   let client: Caller | undefined
-  const count = (message: string) => log.split(`"msg":"${message}`).length - 1
-  const serving: Serving = {
-    child,
-    ended: once(child, 'exit') as Promise<[number | null, string | null]>,
-    client: () => (client ??= caller(serving.grpc())),
-    grpc: () => listening()?.grpc ?? '127.0.0.1:1',
-    admin: () => `http://${listening()?.admin}`,
-    count,
-    told: async (message, times = 1) => {
-      await until(`"${message}" in ${log}`, () => count(message) >= times || undefined)
-    },
+  const kept = {
+    ...launched,
+    client: () => (client ??= caller(launched.grpc())),
+    close: () => client?.close(),
   }
-  running.push(serving)
-  return serving
+  running.push(kept)
+  return kept
 }
 
-async function serve(file?: string): Promise<Serving> {
-  const serving = launch(file)
-  await serving.told('listening')
-  return serving
+async function serve(file?: string): Promise<Kept> {
+  const launched = launch(file)
+  await launched.told('listening')
+  return launched
 }
 
-const set = (changes: object) => (config: Written) => Object.assign(config, changes)
 const request = (token?: string) => encodeHttp(reading(token))
 const idOf = ({ metadata }: Answer) => (metadata as { decision_id: string }).decision_id
 const idsIn = (log: string) => at.decisions(log).map(line => line.decision_id as string)
 
 /** Clients that ask again and again, until each is told that the door is closed; any other failure is one. */
-function asking({ client }: Serving, token: string, clients = CLIENTS) {
+function asking({ client }: Kept, token: string, clients = CLIENTS) {
   const answers: Answer[] = []
   const over = Promise.all(
     Array.from({ length: clients }, async () => {
@@ -160,7 +135,7 @@ describe.each(['SIGTERM', 'SIGINT'] as const)('%s', signal => {
     release()
     answers.push(...(await Promise.all(begun)))
 
-    expect(await serving.ended).toEqual([0, null])
+    expect(await serving.ended()).toEqual([0, null])
     expect(answers.map(({ code }) => code)).toEqual(answers.map(() => 0))
     expect(idsIn('decisions.jsonl').toSorted()).toEqual(answers.map(idOf).toSorted())
     expect(states).toEqual(['SERVING', 'NOT_SERVING'])
@@ -181,7 +156,7 @@ describe('SIGTERM', () => {
     serving.child.kill('SIGHUP')
     serving.child.kill('SIGTERM')
     await over
-    expect(await serving.ended).toEqual([0, null])
+    expect(await serving.ended()).toEqual([0, null])
     const second = existsSync(at.path('second.jsonl')) ? idsIn('second.jsonl') : []
     expect([...idsIn('decisions.jsonl'), ...second].toSorted()).toEqual(answers.map(idOf).toSorted())
     expect(answers.filter(({ code }) => code !== 0)).toEqual([])
@@ -192,7 +167,7 @@ describe('SIGTERM', () => {
     // Looked at all the time, since what comes between this and the first answer is short.
     while (!existsSync(at.path('decisions.jsonl'))) await new Promise(setImmediate)
     serving.child.kill('SIGTERM')
-    expect(await serving.ended).toEqual([0, null])
+    expect(await serving.ended()).toEqual([0, null])
     expect(at.decisions()).toEqual([])
   })
 })
@@ -207,7 +182,7 @@ describe('SIGKILL', () => {
     const { answers, over, some } = asking(serving, token, FEW_CLIENTS)
     await some(500)
     serving.child.kill('SIGKILL')
-    expect(await serving.ended).toEqual([null, 'SIGKILL'])
+    expect(await serving.ended()).toEqual([null, 'SIGKILL'])
     await over
     const left = readFileSync(at.path('decisions.jsonl'), 'utf8')
     const whole = left.slice(0, left.lastIndexOf('\n') + 1)
@@ -224,7 +199,7 @@ describe('SIGKILL', () => {
     const next = await serve()
     const after = await next.client().check(request(token))
     next.child.kill('SIGTERM')
-    await next.ended
+    await next.ended()
     const lines = readFileSync(at.path('decisions.jsonl'), 'utf8').slice(whole.length).split('\n')
     expect(lines).toHaveLength(3)
     expect(lines[0]).toBe(`${left.slice(whole.length)}${half}`)

@@ -1,14 +1,6 @@
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, mkdirSync, openSync, rmdirSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { until } from '../../deploy/demo/processes.ts'
+import { replaceFile } from '../unit/replace-file.ts'
 import type { Cell, Fault } from './cells.ts'
 import { bundleOf, type Revision } from './parts.ts'
 import { AFTER, BEFORE, FRESH, KNOWN } from './requests.ts'
@@ -76,8 +68,7 @@ export const bundleCells: Record<Fault, Cell> = {
   },
   async back(scene) {
     const { bundle } = scene.parts
-    writeFileSync(`${bundle}.next`, bundleOf('third'))
-    renameSync(`${bundle}.next`, bundle)
+    replaceFile(bundle, bundleOf('third'))
     await taken(scene, 'third')
     await scene.everyKind()
     return {}
