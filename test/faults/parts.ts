@@ -58,6 +58,8 @@ export interface Parts {
 export interface ServiceClock {
   /** In milliseconds. */
   now(): number
+  /** What it may show: while it is being set, the service may not have looked yet. */
+  maybe(): readonly number[]
   /** Shows another time, or goes on at another rate, and is seen to. */
   set(going: { readonly shown?: number; readonly rate?: number }): Promise<void>
 }
@@ -187,16 +189,19 @@ function serviceClock(file: string): ServiceClock & { readonly preload: string }
   const real = Date.now()
   let going: Going = { real, shown: real, rate: 1 }
   writeFileSync(file, JSON.stringify(going))
+  let before = going
   const now = () => shownBy(going, Date.now())
   return {
     preload: `${pathToFileURL(join(HERE, 'shifted-clock.ts')).href}?file=${encodeURIComponent(file)}`,
     now,
+    maybe: () => [before, going].map(each => shownBy(each, Date.now())),
     async set({ shown = now(), rate = 1 }) {
       going = { real: Date.now(), shown, rate }
       const says = JSON.stringify(going)
       writeFileSync(`${file}.said`, says)
       renameSync(`${file}.said`, file)
       await until('the clock to be set', () => readFileSync(`${file}.shown`, 'utf8') === says || undefined)
+      before = going
     },
   }
 }

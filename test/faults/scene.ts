@@ -68,7 +68,7 @@ export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
       async function ask(kind: Kind, how: How = {}): Promise<Exchange> {
         const mark = ++marks
         const asked = await kind.ask(subjects)
-        const good = () => asked.token?.good(parts.clock.now()) ?? false
+        const good = () => parts.clock.maybe().some(now => asked.token?.good(now))
         const before = good()
         const since = performance.now()
         const sent = kind.direct
