@@ -3,6 +3,7 @@ import { Server, ServerCredentials, setLogger } from '@grpc/grpc-js'
 import type { Check, Clock, Log } from '../types.ts'
 import { cannotListen, freeSocket, isLocal } from './address.ts'
 import { endAtAge } from './connection-age.ts'
+import { limitConnections, limitTlsConnections } from './connection-limit.ts'
 import { type CertificateEvents, reloadedCredentials } from './credentials.ts'
 import { drain } from './drain.ts'
 import { CHECK_PATH, definition, extAuthz } from './ext-authz.ts'
@@ -86,8 +87,8 @@ export async function createGrpcServer(
       throw error
     })
   for (const listener of own.http2Servers.keys()) {
-    listener.maxConnections = settings.max_connections
-    listener.on('drop', deps.events.connectionRefused)
+    const limit = tls ? limitTlsConnections : limitConnections
+    limit(listener, settings.max_connections, deps.events.connectionRefused)
     endAtAge(listener, settings.max_connection_age)
   }
   if (!settings.tls && !isLocal(address))

@@ -121,7 +121,7 @@ export function createMetrics(version: string): Metrics {
   })
   const connections = new Counter({
     name: 'agent_authz_connections_refused_total',
-    help: 'Connections to the gRPC port that were closed because there were max_connections already.',
+    help: 'Connections to the gRPC port beyond max_connections, or beyond 1,024 in the middle of TLS.',
     registers,
   })
   const certificates = new Counter({

@@ -168,6 +168,41 @@ it('connections beyond max_connections are closed and counted, and the others go
   expect(await envoy.check()).toMatchObject({ code: 0 })
 })
 
+it('with TLS those count that have finished it: who says nothing takes no place, and the oldest leaves', async () => {
+  const { crt: cert, key, pem } = make.leaf('counted')
+  const { address, port, events } = await started({ max_connections: 1, tls: { cert, key } })
+  const silent = () => connectTcp(port, '127.0.0.1').on('error', () => undefined)
+  const oldest = silent()
+  await once(oldest, 'connect')
+  const others = Array.from({ length: 1_023 }, silent)
+  await Promise.all(others.map(other => once(other, 'connect')))
+  expect(events.seen).not.toContain('connection refused')
+
+  const gone = once(oldest, 'close')
+  const envoy = calling(address, credentials.createSsl(pem))
+  expect(await envoy.check()).toMatchObject({ code: 0 })
+  await gone
+  expect(events.seen.filter(what => what === 'connection refused')).toHaveLength(1)
+  expect(others.filter(other => other.closed)).toEqual([])
+
+  const another = connectTls({
+    port,
+    host: '127.0.0.1',
+    ca: pem,
+    servername: 'authz.example.com',
+    ALPNProtocols: ['h2'],
+  })
+  await once(
+    another.on('error', () => undefined),
+    'close',
+  )
+  expect(events.seen.filter(what => what === 'connection refused')).toHaveLength(2)
+  expect(await envoy.check()).toMatchObject({ code: 0 })
+  envoy.close()
+  await vi.waitFor(() => calling(address, credentials.createSsl(pem)).check(), 10_000)
+  for (const other of others) other.destroy()
+})
+
 it('tells how many streams a connection may have', async () => {
   const { address } = await started({ max_concurrent_streams: 7 })
   const [settings] = await once(connection(`http://${address}`), 'remoteSettings')
