@@ -1,7 +1,8 @@
 import { Denied } from '../denied.ts'
 import type { HeldRequest } from '../types.ts'
-import { DEEPEST, LARGEST_EXPONENT, MOST_NAMES, MOST_VALUES } from './bounds.ts'
+import { MOST_VALUES } from './bounds.ts'
 import { parseForm } from './form.ts'
+import { valuesWithinBounds } from './json-bounds.ts'
 import { multipartReader } from './multipart.ts'
 
 export interface ParsedBody {
@@ -80,28 +81,3 @@ function jsonReader(): Reader {
 /** Escapes of an escape and whole pairs match first and stay; what is left over are halves. */
 const LONE_SURROGATES =
   /\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|\\u[dD][89a-fA-F][\da-fA-F]{2}/g
-
-/** How many values JSON text has, at every depth: every string but names, number, word, list, object. */
-function valuesWithinBounds(text: string, most: number): number {
-  const open: { names: number }[] = []
-  let values = 0
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}:]|[^\s"[{\]}:,]+/g)) {
-    if (token === ']' || token === '}') open.pop()
-    else if (token === ':') {
-      // What stands before it was a name.
-      values--
-      const object = open.at(-1) as { names: number }
-      if (++object.names > MOST_NAMES) throw new Denied('body_invalid', 'too many names')
-    } else {
-      // One more may be a name.
-      if (++values > most + 1) throw new Denied('body_invalid', 'too many values')
-      if ((token === '[' || token === '{') && open.push({ names: 0 }) > DEEPEST)
-        throw new Denied('body_invalid', 'nested too deep')
-      const exponent = /^[-\d][^e]*e(.*)/i.exec(token)?.[1]
-      if (Math.abs(Number(exponent ?? 0)) > LARGEST_EXPONENT)
-        throw new Denied('body_invalid', 'a number out of range')
-    }
-  }
-  if (values > most) throw new Denied('body_invalid', 'too many values')
-  return values
-}

@@ -7,6 +7,9 @@ export const MOST_NAMES = 512
 /** The most fields that a form or query may have, the same name over and over included. */
 export const MOST_FIELDS = 2048
 
+/** The most headers that a part of a multipart form may have, and the most parameters a header may have. */
+export const MOST_PARAMETERS = 32
+
 /** The most segments of a path. */
 export const MOST_SEGMENTS = 512
 

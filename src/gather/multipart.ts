@@ -1,5 +1,5 @@
 import { Denied } from '../denied.ts'
-import { MOST_FIELDS, MOST_NAMES } from './bounds.ts'
+import { MOST_FIELDS, MOST_NAMES, MOST_PARAMETERS } from './bounds.ts'
 import { parseParameters } from './parameters.ts'
 
 /**
@@ -51,7 +51,9 @@ function fieldsOf(text: string, boundary: string, jsonText: (text: string) => st
 
 function partHeaders(text: string): Map<string, string> {
   const headers = new Map<string, string>()
-  for (const line of text === '' ? [] : text.split('\r\n')) {
+  const lines = text === '' ? [] : text.split('\r\n', MOST_PARAMETERS + 1)
+  if (lines.length > MOST_PARAMETERS) refuse()
+  for (const line of lines) {
     // No fold, no stray CR or LF: `.` takes neither. Spaces apart: `[ \t]*(.*)$` would try each share of
     // them.
     const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)$/.exec(line) ?? refuse()

@@ -11,9 +11,8 @@ export function bearerToken(request: HeldRequest): string | undefined {
   const values = request.header('authorization')
   if (values.length > 1) throw new Denied('authorization_repeated')
   const value = values[0] ?? ''
-  const parts = value.split(',')
-  if (!parts.some(part => /^\s*bearer(?:\s|$)/i.test(part))) return undefined
-  if (parts.length > 1) throw new Denied('authorization_repeated')
+  if (!/(?:^|,)\s*bearer(?:[\s,]|$)/i.test(value)) return undefined
+  if (value.includes(',')) throw new Denied('authorization_repeated')
   checkSize(value.slice('Bearer '.length))
   const token = /^bearer +(\S+)$/i.exec(value)?.[1]
   if (token === undefined) throw new Denied('token_malformed', 'no token after Bearer')

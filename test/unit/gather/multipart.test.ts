@@ -116,6 +116,15 @@ describe('a multipart form', () => {
     expect(refused(form(...parts(2049)))).toBe('body_invalid')
   })
 
+  it('may have 32 headers in each part and no more', () => {
+    const part = (headers: number): [string[], string] => [
+      named('a', ...Array.from({ length: headers - 1 }, (_, i) => `X-${i}: 1`)),
+      '',
+    ]
+    expect(read(form(part(32), part(32)))).toEqual({ a: ['', ''] })
+    expect(refused(form(part(32), part(33)))).toBe('body_invalid')
+  })
+
   it('may have 65,536 values in all of its JSON parts', () => {
     const part = (values: number): [headers: string[], content: string] => [
       named('a', 'Content-Type: application/json'),

@@ -24,6 +24,7 @@ describe('a field value with parameters', () => {
     ['a;; b=1;', 'a', [['b', '1']]],
     ['a; b="x; c=y"', 'a', [['b', 'x; c=y']]],
     ['a; __proto__=1', 'a', [['__proto__', '1']]],
+    [`a${';'.repeat(31)}b=1`, 'a', [['b', '1']]],
   ])('%j is read', (field, value, parameters) => {
     const read = parseParameters(field)
     expect(read?.value).toBe(value)
@@ -40,6 +41,7 @@ describe('a field value with parameters', () => {
     ['a name without a value', 'a; b'],
     ['a space before the value', 'a; b= c'],
     ['a comma', 'a; b=c, d; e=f'],
+    ['more than 32 parameters', `a${';'.repeat(32)}b=1;`],
   ])('%s is not: readers differ', (_, field) => {
     expect(parseParameters(field)).toBeUndefined()
   })
