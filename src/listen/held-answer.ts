@@ -14,6 +14,8 @@ const REFUSED: { readonly [code: number]: Denied } = {
 /** What grpc-js knows of a call, and its types do not name. */
 interface Own {
   readonly metadataSent: boolean
+  /** Who is told of a message. */
+  listener: unknown
   checkCancelled(): boolean
 }
 
@@ -33,7 +35,9 @@ export function heldAnswers(path: string, refuse: (denied: Denied) => Buffer): S
       const denied = REFUSED[ended.code]
       // Who has left gets no answer, and one that could not be written has its record already.
       if (!denied || own.metadataSent || own.checkCancelled()) return end(ended)
-      // What else grpc-js finds wrong with it, such as that no message came, is answered already.
+      // What comes still, and what else grpc-js finds wrong, such as that no message came, is answered
+      // already.
+      own.listener = undefined
       call.sendStatus = () => undefined
       call.sendMessage(refuse(denied), () => end({ code: status.OK, details: '' }))
     }

@@ -146,6 +146,7 @@ it.each<[string, Buffer, Record<string, string>, string]>([
   ],
   ['two messages in one call', Buffer.concat([frame(REQUEST), frame(REQUEST)]), {}, 'request_malformed'],
   ['no message', Buffer.alloc(0), {}, 'request_malformed'],
+  ['a deadline that is none', frame(REQUEST), { 'grpc-timeout': 'soon' }, 'request_malformed'],
 ])(
   'what gRPC itself would end with an error is refused as anything else: %s',
   async (_, frames, headers, reason) => {
