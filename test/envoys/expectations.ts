@@ -33,6 +33,18 @@ export function expectRefusal(
   reason: string,
   also: { [header: string]: string } = {},
 ): void {
+  expectRefused(client, status, reason, also)
+  expect(upstream).toEqual([])
+  expect(counted).toEqual({ denied: 1 })
+}
+
+/** What the client sees of an explicit refusal of ours, whole. */
+export function expectRefused(
+  client: Answer,
+  status: number,
+  reason: string,
+  also: { [header: string]: string } = {},
+): void {
   const [id] = client.headers['x-authz-decision-id'] ?? []
   expect({ status: client.status, body: client.body, headers: only(client.headers, OURS) }).toEqual({
     status,
@@ -40,8 +52,6 @@ export function expectRefusal(
     headers: { 'content-type': ['application/json'], ...lists(also) },
   })
   expect(client.headers['x-authz-decision-id']).toEqual([expect.stringMatching(ID)])
-  expect(upstream).toEqual([])
-  expect(counted).toEqual({ denied: 1 })
 }
 
 /** Envoy refused by itself, before or after us: nothing of ours is in its answer, nothing reached the upstream. */

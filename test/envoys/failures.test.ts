@@ -5,21 +5,27 @@ import { AS_ALICE, expectAllowed, expectRefusal } from './expectations.ts'
 import { bearer, type Field, JSON_TYPE } from './http1.ts'
 import { open, sendOn } from './http2-client.ts'
 import { GONE, type Issuers, SLOW, startIssuers } from './issuers.ts'
-import type { Listener, Listeners } from './listeners.ts'
+import { type Listener, type Listeners, wait } from './listeners.ts'
 import { type Matrix, startMatrix } from './matrix.ts'
 import { type Sent, send } from './raw-client.ts'
 
-const LARGE = 'a'.repeat(5 * 1024 * 1024)
+const MIB = 1024 * 1024
+const LARGE = 'a'.repeat(5 * MIB)
+/** In a message over what our gRPC server takes at all. */
+const HUGE = 'a'.repeat(66 * MIB)
 
 /** Where Envoy lets through what nobody answered for, and where it does not; with either encoding of headers. */
 const LISTENERS: Listeners = Object.fromEntries(
   ['strict', 'lenient'].flatMap(mode =>
     [true, false].map(raw => [
       `${mode}-${raw ? 'raw' : 'joined'}`,
-      ({ authz, hcm, route }: Listener) => {
+      (listener: Listener) => {
+        const { authz, hcm, route } = listener
+        // A large body takes its time on a machine that is busy.
+        wait(listener, '15s')
         authz.failure_mode_allow = mode === 'lenient'
         authz.encode_raw_headers = raw
-        Object.assign(authz.with_request_body, { max_request_bytes: 8 * 1024 * 1024 })
+        Object.assign(authz.with_request_body, { max_request_bytes: 128 * MIB })
         Object.assign(hcm, { upgrade_configs: [{ upgrade_type: 'CONNECT' }] })
         route({ connect_matcher: {} }, { disable_request_body_buffering: true })
         route({ path_separated_prefix: '/misspelt' }, { context_extensions: { agent_authz_moed: 'observe' } })
@@ -80,6 +86,25 @@ describe.each(Object.keys(LISTENERS))('a failure of ours is a refusal of ours: %
     ],
   ])('%s', async (_, sent, status, reason) => {
     expectRefusal(await ask(sent), status, reason)
+  })
+
+  it('a message over what gRPC takes, of which there is a record all the same', async () => {
+    const asked = await ask({ method: 'POST', target: '/see', body: HUGE })
+    expectRefusal(asked, 400, 'request_too_large')
+    const [id] = asked.client.headers['x-authz-decision-id'] ?? []
+    const [record, ...more] = await until('its record', () => {
+      const found = matrix.decisions().filter(line => line.decision_id === id)
+      return found.length > 0 ? found : undefined
+    })
+    expect(more).toEqual([])
+    expect(record).toMatchObject({
+      outcome: 'deny',
+      enforced: true,
+      reason: 'request_too_large',
+      status: 400,
+    })
+    // What it asked for was never read, which tells it from one that is over our own limit.
+    expect(record).not.toHaveProperty('path')
   })
 
   it('an issuer that cannot be reached', async () => {

@@ -1,6 +1,8 @@
+import { once } from 'node:events'
 import { type ClientHttp2Session, connect, type OutgoingHttpHeaders } from 'node:http2'
+import { text } from 'node:stream/consumers'
 import { type Field, type Headers, headersOf } from './http1.ts'
-import type { Answer } from './raw-client.ts'
+import type { Answer, Upgraded } from './raw-client.ts'
 
 export interface Sent2 {
   readonly method?: string
@@ -56,6 +58,35 @@ export function sendOn(session: ClientHttp2Session, sent: Sent2): Promise<Answer
       .on('close', () => resolve({ ...answer, body: Buffer.concat(chunks).toString('latin1') }))
     if (body !== undefined) stream.end(body)
   })
+}
+
+/** Asks for a WebSocket (RFC 8441), on a connection of its own. */
+export async function upgrade2(port: number, path: string, headers: readonly Field[]): Promise<Upgraded> {
+  const session = open(port)
+  // Until then it is not known whether it may be asked for.
+  await once(session, 'remoteSettings')
+  const named = [
+    [':method', 'CONNECT'],
+    [':protocol', 'websocket'],
+    [':path', path],
+    [':scheme', 'http'],
+    [':authority', 'mail.example.com'],
+    ['sec-websocket-version', '13'],
+  ]
+  const stream = session.request([...named, ...headers].flat() as unknown as OutgoingHttpHeaders)
+  stream.on('error', () => undefined)
+  const [head, , raw] = await once(stream, 'response')
+  const status = Number(head[':status'])
+  return {
+    status,
+    headers: headersOf(pairs(raw)),
+    body: status === 200 ? '' : await text(stream),
+    async exchange(bytes) {
+      stream.write(bytes)
+      return (await once(stream, 'data'))[0]
+    },
+    close: () => session.destroy(),
+  }
 }
 
 /** A message of gRPC as it goes over the wire, not compressed. */

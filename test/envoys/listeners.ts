@@ -27,6 +27,14 @@ export const ENCODINGS: Readonly<Record<string, { raw: boolean; bytes: boolean }
   'joined-text': { raw: false, bytes: false },
 }
 
+/** So long may a check take. */
+export function wait({ authz }: Listener, timeout: string): void {
+  const service = authz.grpc_service as { timeout: string; retry_policy: { retry_back_off: object } }
+  service.timeout = timeout
+  // For Envoy this is also the longest time of one try.
+  Object.assign(service.retry_policy.retry_back_off, { max_interval: timeout })
+}
+
 /** Changes to each listener, by its name. */
 export type Listeners = Readonly<Record<string, (listener: Listener) => void>>
 

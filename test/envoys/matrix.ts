@@ -36,6 +36,7 @@ export interface Matrix extends Omit<Stack, 'upstream'> {
 export async function startMatrix(
   listeners: Listeners,
   editService: (config: ServiceConfig) => void = () => undefined,
+  editEnvoy = (config: string) => config,
 ): Promise<Matrix> {
   const upstream = await startUpstream()
   const stack = await startStack({
@@ -45,7 +46,7 @@ export async function startMatrix(
       config.listen.check_timeout = '2s'
       editService(config)
     },
-    envoy: text => withListeners(text, listeners, upstream),
+    envoy: text => withListeners(editEnvoy(text), listeners, upstream),
   }).catch(async (error: unknown) => {
     await upstream.close()
     throw error

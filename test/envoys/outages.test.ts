@@ -144,6 +144,39 @@ describe('frozen', () => {
   })
 })
 
+describe('frozen before a crowd', () => {
+  const crowd = Array.from({ length: 30 }, (_, i) => `/see/frozen/${i}`)
+
+  it('nobody is answered, and no record says that anybody was allowed', async () => {
+    await allWell()
+    service.process.signal('SIGSTOP')
+    const { client, upstream, counted } = await matrix.ask('strict-impatient', port =>
+      Promise.all(crowd.map(target => send(port, { target, headers: [alice] }))),
+    )
+    service.process.signal('SIGCONT')
+    expect(client.map(({ status, body }) => ({ status, body }))).toEqual(
+      crowd.map(() => ({ status: 503, body: '' })),
+    )
+    expect(client.flatMap(({ headers }) => headers['x-authz-decision-id'] ?? [])).toEqual([])
+    expect({ upstream, counted }).toEqual({ upstream: [], counted: { error: crowd.length } })
+
+    await allWell()
+    const after = '/see/frozen/after'
+    expectAllowed(await ask('strict', { target: after }), AS_ALICE)
+    // What was queued has been read then, and with the end all is written.
+    await service.process.stop()
+    service = await startService(matrix.processes, matrix.config)
+    const records = matrix
+      .decisions()
+      .map(({ path, outcome, reason }) => ({ path: `${path}`, outcome, reason }))
+    const [answered, ...more] = records.filter(({ path }) => path === after)
+    expect([answered, more]).toEqual([{ path: after, outcome: 'allow', reason: 'policy_allowed' }, []])
+    const given = records.filter(({ path }) => crowd.includes(path))
+    expect(given).toEqual(given.map(({ path }) => ({ path, outcome: 'deny', reason: 'cancelled' })))
+    expect(new Set(given.map(({ path }) => path)).size).toBe(given.length)
+  })
+})
+
 describe.each<[how: string, end: () => Promise<void>]>([
   ['stopped', () => service.process.stop()],
   ['killed', kill],

@@ -8,11 +8,12 @@ import {
   ID,
   seenByPolicy,
 } from './expectations.ts'
-import { bearer, type Field } from './http1.ts'
+import { bearer, type Field, type Headers } from './http1.ts'
 import { send2 } from './http2-client.ts'
 import { ENCODINGS, inEachEncoding } from './listeners.ts'
 import { type Matrix, startMatrix } from './matrix.ts'
 import { type Sent, send, utf8 } from './raw-client.ts'
+import { BODY } from './upstream.ts'
 
 let matrix: Matrix
 let alice: Field
@@ -188,25 +189,48 @@ describe.each(Object.keys(ENCODINGS))('%s', encoding => {
   it('has no body in its answer when HEAD was asked, but all else', async () => {
     const allowed = await ask({ method: 'HEAD', target: '/see' })
     expect(allowed).toMatchObject({
-      client: { status: 200, body: '' },
+      client: { status: 200, body: '', headers: { 'content-length': [`${BODY.length}`] } },
       upstream: [{ method: 'HEAD' }],
       counted: { ok: 1 },
     })
-    for (const [target, status] of [
-      ['/no', 403],
-      ['/teapot', 418],
-      ['/malformed', 500],
+  })
+
+  it.each<[what: string, target: string, status: number, headers: Headers, token?: false]>([
+    ['without a token', '/see', 401, { 'www-authenticate': ['Bearer'] }, false],
+    ['by policy', '/no', 403, {}],
+    [
+      'for want of scope',
+      '/scope',
+      403,
+      { 'www-authenticate': ['Bearer error="insufficient_scope", scope="read:mail:inbox"'] },
+    ],
+    ['by policy that names a body', '/teapot', 418, {}],
+    ['by policy that names a header', '/quota', 429, { 'retry-after': ['7'] }],
+    ['for a fault of policy', '/malformed', 500, {}],
+  ])('has the headers of a refusal and nothing else when HEAD was asked: %s', async (...row) => {
+    const [, target, status, headers, token = true] = row
+    const sent = { method: 'HEAD', headers: token ? [alice] : [] }
+    const over1 = await matrix.ask(encoding, port => send(port, { ...sent, target }))
+    const over2 = await matrix.ask(encoding, port => send2(port, { ...sent, path: target }))
+    // Envoy names no length for what it does not send, and HTTP/1 then wants another end of a body.
+    for (const [asked, how] of [
+      [over1, { 'transfer-encoding': ['chunked'] }],
+      [over2, { ':status': [`${status}`] }],
     ] as const) {
-      const { client, upstream, counted } = await ask({ method: 'HEAD', target })
+      const { client, upstream, counted } = asked
       expect({ status: client.status, body: client.body, upstream, counted }).toEqual({
         status,
         body: '',
         upstream: [],
         counted: { denied: 1 },
       })
-      expect(client.headers['x-authz-decision-id']).toEqual([expect.stringMatching(ID)])
+      expect(client.headers).toEqual({
+        ...headers,
+        ...how,
+        'x-authz-decision-id': [expect.stringMatching(ID)],
+        date: [expect.any(String)],
+        server: ['envoy'],
+      })
     }
-    const { client } = await matrix.ask(encoding, port => send(port, { method: 'HEAD', target: '/see' }))
-    expect(client).toMatchObject({ status: 401, body: '', headers: { 'www-authenticate': ['Bearer'] } })
   })
 })

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TRUSTED_HEADERS } from '../../src/types.ts'
 import { ALICE } from '../e2e/stack.ts'
@@ -10,7 +11,7 @@ import {
   trusted,
 } from './expectations.ts'
 import { bearer, type Field } from './http1.ts'
-import { grpcMessage, send2 } from './http2-client.ts'
+import { grpcMessage, open, send2, upgrade2 } from './http2-client.ts'
 import { ENCODINGS, inEachEncoding } from './listeners.ts'
 import { type Matrix, startMatrix } from './matrix.ts'
 import { type Sent, send, upgrade, WEBSOCKET } from './raw-client.ts'
@@ -20,7 +21,11 @@ let alice: Field
 beforeAll(async () => {
   // The sample lets nothing be upgraded.
   const sample = { sample: ({ hcm }: { hcm: object }) => Object.assign(hcm, { upgrade_configs: [] }) }
-  matrix = await startMatrix({ ...inEachEncoding(), ...sample })
+  const overHttp2 = { http2_protocol_options: { allow_connect: true } }
+  matrix = await startMatrix({
+    ...inEachEncoding(({ hcm }) => Object.assign(hcm, overHttp2)),
+    ...sample,
+  })
   alice = bearer(await matrix.issuer.mint(ALICE))
 }, 60_000)
 afterAll(() => matrix?.stop())
@@ -85,8 +90,46 @@ describe.each(Object.keys(ENCODINGS))('WebSocket, %s', encoding => {
   })
 })
 
+describe.each(Object.keys(ENCODINGS))('WebSocket over HTTP/2, %s', encoding => {
+  it('is opened for an agent, with who acts for whom, and then left alone', async () => {
+    let cameBack: Buffer | undefined
+    const { client, upstream, counted } = await matrix.ask(encoding, async port => {
+      const opened = await upgrade2(port, '/see/socket', [...FORGED, alice])
+      if (opened.status === 200) cameBack = await opened.exchange(FRAME)
+      opened.close()
+      return opened
+    })
+    expect(client.status).toBe(200)
+    expect(cameBack).toEqual(FRAME)
+    expect(counted).toEqual({ ok: 1 })
+    expect(upstream.map(trusted)).toEqual([TRUSTED_AS_ALICE])
+    expect(upstream.map(seenByPolicy)).toMatchObject([
+      { path: ['see', 'socket'], body: null, truncated: false },
+    ])
+    expect(upstream).toMatchObject([{ method: 'GET', headers: { upgrade: ['websocket'] } }])
+    expect(upstream[0]?.headers).not.toHaveProperty('authorization')
+  })
+
+  it('is refused like any request', async () => {
+    const ask = (target: string, headers: Field[]) =>
+      matrix.ask(encoding, async port => {
+        const refused = await upgrade2(port, target, headers)
+        refused.close()
+        return refused
+      })
+    expectRefusal(await ask('/see', FORGED), 401, 'token_missing', { 'www-authenticate': 'Bearer' })
+    expectRefusal(await ask('/no', [alice]), 403, 'policy_denied')
+    expectRefusal(await ask('/malformed', [alice]), 500, 'policy_error')
+    expectRefusal(await ask('/see/%FF', [alice]), 400, 'path_invalid')
+  })
+})
+
 it('with the sample nothing is upgraded', async () => {
   expectEnvoysRefusal(await matrix.ask('sample', port => send(port, webSocket('/see', [alice]))), 403)
+  const session = open(matrix.port('sample'))
+  const [settings] = await once(session, 'remoteSettings')
+  session.destroy()
+  expect(settings).toMatchObject({ enableConnectProtocol: false })
 })
 
 describe.each(Object.keys(ENCODINGS))('gRPC, %s', encoding => {

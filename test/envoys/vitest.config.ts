@@ -1,16 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
+import { binariesOf } from './binaries.ts'
 
 const root = join(import.meta.dirname, '../..')
-const versions = readFileSync(join(root, 'deploy/setup/versions'), 'utf8')
-const named = (name: string) => new RegExp(`^${name}='?([^'#\\n]*)`, 'm').exec(versions)?.[1]?.trim() ?? ''
-
-const others = named('ENVOYS').split(/\s+/).filter(Boolean)
-const binaries: [version: string, path: string][] = [
-  ...others.map((version): [string, string] => [version, `.tools/envoys/${version}/envoy`]),
-  [named('ENVOY'), '.tools/bin/envoy'],
-]
+const binaries = binariesOf(readFileSync(join(root, 'deploy/setup/versions'), 'utf8'))
 
 export default defineConfig({
   test: {
