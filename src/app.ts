@@ -11,7 +11,7 @@ import { createListen } from './listen/listen.ts'
 import { createMetrics, createRecord, type Metrics, type RecordRoom } from './record/record.ts'
 import { respond } from './respond/respond.ts'
 import type { Check, Clock, Log } from './types.ts'
-import { Unusable } from './unusable.ts'
+import { asUnusable } from './unusable.ts'
 import { watchedFile } from './watched-file.ts'
 
 export const VERSION = packageJson.version
@@ -110,11 +110,10 @@ export async function startService(file: string, log: Log): Promise<Service> {
     return reloading
   }
 
-  function refused(error: unknown): void {
+  function refused(thrown: unknown): void {
     configurationError = 'the configuration file is not usable; the one before stays in force'
     metrics.configurationLoaded('error')
-    const why = error instanceof Unusable ? error.message : `a fault inside: ${(error as Error)?.name}`
-    log.error({ file }, `${why}\nthe configuration before stays in force`)
+    log.error({ file }, `${asUnusable(thrown).message}\nthe configuration before stays in force`)
   }
 
   async function replaceConfiguration(): Promise<void> {
@@ -173,10 +172,7 @@ export interface Engine {
   close(): void
 }
 
-/**
- * The rooms of one configuration. What a previous configuration has loaded and this one wants too is taken
- * over.
- */
+/** The rooms of one configuration. Takes over what the `previous` one has loaded and this one wants too. */
 export async function createEngine(
   config: Config,
   deps: { clock: Clock; log: Log; metrics: Metrics; record: Pick<RecordRoom, 'hasRoom' | 'record'> },

@@ -31,8 +31,8 @@ const UNDECIDED = refusal(new Denied('internal_error'))
 
 /**
  * One check: identify → gather → decide → respond → record. Starts from a refusal; whatever a stage throws is
- * a refusal with a reason. What fails even for one that names nothing of the request is thrown on, for the
- * listener's prepared refusal. Synchronous unless `identify` has to wait.
+ * a refusal with a reason. Where even a refusal that names nothing of the request fails, that is thrown on,
+ * for the listener's prepared one. Synchronous unless `identify` has to wait.
  */
 export function createCheck(
   { identify, gather, decide, respond, record }: Rooms,

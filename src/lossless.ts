@@ -7,6 +7,7 @@ interface SourceText {
   rawJSON(source: string): Json
   isRawJSON(value: unknown): boolean
 }
+
 /**
  * Of a realm apart: V8 reads escaped names by what its realm has read before, text of clients included
  * (nodejs/node#63785).

@@ -163,16 +163,12 @@ function serviceLog(): Log {
     // Otherwise it would sleep, and all checks with it, until somebody reads.
     retryEAGAIN: () => false,
   })
-  // A full disk behind standard error must not end the service; what could not be written is tried with the
-  // next line.
+  // A full disk behind it must not end the service; what was not written is tried with the next line.
   standardError.on('error', () => undefined)
   return pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, standardError)
 }
 
-/**
- * Runs until a signal ends it; the exit code is set then. A signal that comes before the service is there is
- * not lost.
- */
+/** Runs until a signal ends the process. A signal that comes before the service is there is not lost. */
 async function serve(config: string): Promise<undefined> {
   const log = serviceLog()
   let service: Service | undefined
@@ -202,8 +198,7 @@ async function serve(config: string): Promise<undefined> {
     'SIGUSR2',
     onceStarted(({ reopen }) => reopen()),
   )
-  // Whatever state this leaves is not to be trusted with the next request. The message may quote one, the
-  // type cannot.
+  // What state this leaves is not to be trusted with a request. Its message may quote one, its type cannot.
   process.on('uncaughtException', error =>
     end(
       EXIT.failed,

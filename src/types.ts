@@ -29,10 +29,7 @@ export interface HeldRequest {
   readonly contextExtensions: { readonly [key: string]: string }
   /** Lower-case names as sent, from whichever of `headers` and `header_map` Envoy filled. */
   readonly headerNames: readonly string[]
-  /**
-   * Every value of a header by its lower-case name, one per field received; bytes outside UTF-8 are read as
-   * Latin-1.
-   */
+  /** The values of a header by its lower-case name, one per field received; what is no UTF-8 as Latin-1. */
   header(name: string): readonly string[]
   /** The body as text, invalid UTF-8 replaced; empty without one. `bytes` is its length as received. */
   body(): { readonly text: string; readonly bytes: number }
@@ -89,10 +86,7 @@ export interface Identity extends Parties {
   readonly claims: JsonObject
   /** Seconds since the epoch. */
   readonly expiresAt: number
-  /**
-   * The trusted headers of this identity, encoded; the names of TRUSTED_HEADERS that are absent here are
-   * removed.
-   */
+  /** The trusted headers of this identity, encoded; those of TRUSTED_HEADERS that are absent are removed. */
   readonly headers: readonly Field[]
 }
 
@@ -128,9 +122,7 @@ export interface CallContext {
   /** Percent-decoded, then split on `/`. */
   readonly parsedPath: readonly string[]
   readonly parsedQuery: { readonly [name: string]: readonly string[] }
-  /**
-   * JSON text, so that numbers keep every digit. `null` where the body is absent, cut or of a type not read.
-   */
+  /** JSON text: numbers keep every digit. `null` where the body is absent, cut or of a type not read. */
   readonly parsedBody: string
   readonly truncatedBody: boolean
   /** Milliseconds since the epoch. */
@@ -204,10 +196,7 @@ export interface Deadline {
   readonly at: number
   /** Whether the caller has stopped waiting. */
   cancelled(): boolean
-  /**
-   * Aborts with a Denied (`deadline` or `cancelled`). Made on first use: a check that never waits never makes
-   * one.
-   */
+  /** Aborts with a Denied (`deadline` or `cancelled`). Made on first use, so only by a check that waits. */
   signal(): AbortSignal
 }
 

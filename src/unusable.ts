@@ -6,3 +6,8 @@
 export class Unusable extends Error {
   override readonly name = 'Unusable'
 }
+
+/** The one converter of whatever was thrown on a reload. Of a fault of ours only its type is told. */
+export function asUnusable(thrown: unknown): Unusable {
+  return thrown instanceof Unusable ? thrown : new Unusable(`a fault inside: ${(thrown as Error)?.name}`)
+}

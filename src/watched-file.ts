@@ -3,10 +3,7 @@ import { statSync } from 'node:fs'
 const POLL_MS = 500
 
 export interface WatchedFile {
-  /**
-   * From now on calls `act` whenever the file has changed since it was last looked at, first by `watchedFile`
-   * itself.
-   */
+  /** Calls `act` whenever the file is no more as it was last seen, at first by `watchedFile` itself. */
   onChange(act: () => void): void
   /** The file as it is now is about to be read: no change any more. */
   reading(): void

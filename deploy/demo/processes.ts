@@ -19,6 +19,8 @@ export interface Processes {
   stop(): Promise<void>
 }
 
+type Answer<T> = T | false | undefined
+
 const STOP_CAP_MS = 20_000
 const POLL_MS = 20
 
@@ -74,16 +76,16 @@ function kill(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-/** Asks until there is an answer, or throws with what was waited for. */
+/** Asks until there is an answer that is not false, or throws with what was waited for. */
 export async function until<T>(
   what: string,
-  ask: () => T | undefined | Promise<T | undefined>,
+  ask: () => Answer<T> | Promise<Answer<T>>,
   capMs = 20_000,
 ): Promise<T> {
   const end = Date.now() + capMs
   for (;;) {
     const answer = await ask()
-    if (answer !== undefined) return answer
+    if (answer !== undefined && answer !== false) return answer
     if (Date.now() > end) throw new Error(`waited ${capMs / 1000} s for ${what}`)
     await sleep(POLL_MS)
   }

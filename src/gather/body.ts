@@ -32,10 +32,7 @@ export function parseBody(request: HeldRequest): ParsedBody {
 
 type Reader = (text: string) => string
 
-/**
- * As opa-envoy-plugin finds it, which policies rely on: the type is any part of the header, in lower case
- * only.
- */
+/** As opa-envoy-plugin finds it, which policies rely on: any part of the header, in lower case only. */
 function reader(contentType: string): Reader | undefined {
   const kinds = Object.keys(READERS).filter(kind => contentType.includes(kind))
   const [kind] = kinds

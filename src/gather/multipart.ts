@@ -2,10 +2,7 @@ import { Denied } from '../denied.ts'
 import { MOST_FIELDS, MOST_NAMES, MOST_PARAMETERS } from './bounds.ts'
 import { parseParameters } from './parameters.ts'
 
-/**
- * How a part may say that its bytes are what they are; another coding hides them from us and not from every
- * upstream.
- */
+/** By which a part's bytes are what they are; another coding hides them from us, not from every upstream. */
 const PLAIN_ENCODINGS: readonly string[] = ['7bit', '8bit', 'binary']
 
 /**
@@ -54,8 +51,7 @@ function partHeaders(text: string): Map<string, string> {
   const lines = text === '' ? [] : text.split('\r\n', MOST_PARAMETERS + 1)
   if (lines.length > MOST_PARAMETERS) refuse()
   for (const line of lines) {
-    // No fold, no stray CR or LF: `.` takes neither. Spaces apart: `[ \t]*(.*)$` would try each share of
-    // them.
+    // No fold, no stray CR or LF: `.` takes neither. Spaces later: `[ \t]*(.*)$` would try every split.
     const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)$/.exec(line) ?? refuse()
     const key = (name as string).toLowerCase()
     if (headers.has(key)) refuse()

@@ -6,7 +6,7 @@ import type { TLSSocket } from 'node:tls'
 const MOST_HANDSHAKES = 1_024
 
 /** The connection that TLS runs over, which the types of node:tls do not name. */
-interface Own {
+interface Internals {
   readonly _parent: Socket
 }
 
@@ -31,13 +31,13 @@ export function limitTlsConnections(listener: Http2Server, most: number, refused
     if (handshakes.size > MOST_HANDSHAKES) refuse(oldest as Socket)
   })
   listener.prependListener('secureConnection', (socket: TLSSocket) => {
-    handshakes.delete((socket as unknown as Own)._parent)
+    handshakes.delete((socket as unknown as Internals)._parent)
     if (connections >= most) return refuse(socket)
     connections++
     socket.once('close', () => connections--)
   })
 
-  const refuse = (socket: Socket) => {
+  function refuse(socket: Socket): void {
     handshakes.delete(socket)
     socket.destroy()
     refused()

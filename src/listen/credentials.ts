@@ -1,6 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import { ServerCredentials } from '@grpc/grpc-js'
 import type { Log } from '../types.ts'
-import { Unusable } from '../unusable.ts'
+import { asUnusable } from '../unusable.ts'
 import { watchedFile } from '../watched-file.ts'
 import { type KeyPair, readKeyPair, type TlsSettings } from './key-pair.ts'
 
@@ -45,7 +46,7 @@ export function reloadedCredentials(
   function reload(): void {
     try {
       const next = readKeyPair(tls)
-      if (same(next, loaded)) return
+      if (isDeepStrictEqual(next, loaded)) return
       show(credentials, next)
       loaded = next
       events.certificateLoaded(next.notAfter)
@@ -53,28 +54,23 @@ export function reloadedCredentials(
         { not_after: new Date(next.notAfter * 1000) },
         'the certificate was read again and is shown from now on',
       )
-    } catch (error) {
+    } catch (thrown) {
       events.certificateFailed()
-      const why = error instanceof Unusable ? error.message : `a fault inside: ${(error as Error)?.name}`
-      log.error({}, `${why}\nthe certificate before stays in force`)
+      log.error({}, `${asUnusable(thrown).message}\nthe certificate before stays in force`)
     }
   }
 }
 
-/** What grpc-js keeps for its own kinds of credentials; each server bound with these hears of it. */
+/** What grpc-js keeps for its own kinds of credentials, and its types do not name. */
+interface Internals {
+  _getConstructorOptions(): object
+  updateSecureContextOptions(options: object): void
+}
+
+/** Each server that is bound with these credentials hears of it. */
 function show(credentials: ServerCredentials, { cert, key, ca }: KeyPair): void {
-  const own = credentials as unknown as {
-    _getConstructorOptions(): object
-    updateSecureContextOptions(options: object): void
-  }
+  const internals = credentials as unknown as Internals
   // Whatever is left out here falls back to Node's own choice: the list of ciphers too.
-  own.updateSecureContextOptions({ ...own._getConstructorOptions(), ca, cert: [cert], key: [key] })
+  const others = internals._getConstructorOptions()
+  internals.updateSecureContextOptions({ ...others, ca, cert: [cert], key: [key] })
 }
-
-function same(one: KeyPair, other: KeyPair): boolean {
-  return (
-    one.cert.equals(other.cert) && one.key.equals(other.key) && one.ca?.equals(other.ca ?? NONE) !== false
-  )
-}
-
-const NONE = Buffer.alloc(0)

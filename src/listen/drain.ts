@@ -1,8 +1,6 @@
 import type { Server } from '@grpc/grpc-js'
 
-/**
- * Twice the health interval of `envoy/envoy.yaml`, so that Envoy has heard of our leaving before we leave.
- */
+/** Twice the health interval of `envoy/envoy.yaml`: Envoy has heard of our leaving before we leave. */
 const HEARD_MS = 2_000
 /** How long calls that were begun may still take before they are cut. */
 export const CONNECTIONS_MS = 8_000

@@ -13,9 +13,7 @@ import { encodeCheckResponse, PREPARED_REFUSAL } from './wire/check-response.ts'
 export const AUTHORIZATION = 'envoy.service.auth.v3.Authorization'
 export const CHECK_PATH = `/${AUTHORIZATION}/Check`
 
-/**
- * Left of Envoy's own timeout for the way back: an answer that comes too late is Envoy's decision, not ours.
- */
+/** Left of Envoy's own timeout for the way back: an answer that comes late is Envoy's decision, not ours. */
 const RESERVE_MS = 20
 /** How long past its deadline a check may take to say so itself, with a record, before it is answered for. */
 const PATIENCE_MS = 10
@@ -55,9 +53,7 @@ export interface ExtAuthz {
   readonly service: UntypedServiceImplementation
   /** The refusal of a call whose message could not be taken, with its record. */
   refuse(denied: Denied): Buffer
-  /**
-   * When every check that was begun has ended, with its record; those that were cut or answered for as well.
-   */
+  /** When every check that was begun has ended, with its record; also those that were cut or answered for. */
   ended(): Promise<unknown>
 }
 
@@ -66,10 +62,7 @@ export function extAuthz(deps: { check: Check; checkTimeout: number; clock: Cloc
   const { check, checkTimeout, clock, log } = deps
   const running = new Set<Promise<Reply>>()
   const begin = afterStalls(clock)
-  /**
-   * A log that cannot be written (a full disk) must not become a gRPC error, nor end the process from a
-   * timer.
-   */
+  /** A log that cannot be written must not become a gRPC error, nor end the process from a timer. */
   const tell = (fields: () => object, message: string) => {
     try {
       log.error(fields(), message)
@@ -173,8 +166,7 @@ function deadlineOf(call: Call, checkTimeout: number, clock: Clock): CallDeadlin
     },
     whenOver(late) {
       after(at - clock() + PATIENCE_MS, () => {
-        // The timer of the signal may come after this one: each counts from when the loop last looked at the
-        // time.
+        // The signal's own timer may come later: each counts from when the loop last looked at the time.
         controller?.abort(new Denied('deadline'))
         setImmediate(late)
       })

@@ -50,14 +50,14 @@ export interface GrpcServer {
 }
 
 /** What grpc-js hands on to node:http2 and has no option for, and what it made of it. */
-interface Own {
+interface Internals {
   readonly commonServerOptions: object
   readonly http2Servers: ReadonlyMap<Http2Server, unknown>
 }
 
 /**
- * `envoy.service.auth.v3.Authorization` and `grpc.health.v1` on one address. Unusable when it cannot be
- * bound.
+ * `envoy.service.auth.v3.Authorization` and `grpc.health.v1` on one address. Unusable when that, or a file of
+ * TLS, cannot be used.
  */
 export async function createGrpcServer(
   settings: GrpcSettings,
@@ -74,8 +74,8 @@ export async function createGrpcServer(
     'grpc.keepalive_timeout_ms': Math.min(settings.keepalive, LONGEST_SILENCE_MS),
     interceptors: [heldAnswers(CHECK_PATH, refuse)],
   })
-  const own = server as unknown as Own
-  Object.assign(own.commonServerOptions, RESETS, { handshakeTimeout: HANDSHAKE_MS })
+  const internals = server as unknown as Internals
+  Object.assign(internals.commonServerOptions, RESETS, { handshakeTimeout: HANDSHAKE_MS })
   server.addService(definition, service)
   const health = addHealth(server)
   if (settings.reflection) (await import('./reflection.ts')).addReflection(server)
@@ -86,7 +86,7 @@ export async function createGrpcServer(
       tls?.close()
       throw error
     })
-  for (const listener of own.http2Servers.keys()) {
+  for (const listener of internals.http2Servers.keys()) {
     const limit = tls ? limitTlsConnections : limitConnections
     limit(listener, settings.max_connections, deps.events.connectionRefused)
     endAtAge(listener, settings.max_connection_age)
@@ -115,9 +115,8 @@ export async function createGrpcServer(
 function bind(server: Server, address: string, credentials: ServerCredentials): Promise<string> {
   return new Promise((resolve, reject) => {
     server.bindAsync(address, credentials, (error, port) => {
-      if (error) {
-        reject(cannotListen('listen.grpc', address, /\bE[A-Z]{3,}\b/.exec(error.message)?.[0]))
-      } else resolve(address.startsWith('unix:') ? address : address.replace(/:\d+$/, `:${port}`))
+      if (error) reject(cannotListen('listen.grpc', address, /\bE[A-Z]{3,}\b/.exec(error.message)?.[0]))
+      else resolve(address.startsWith('unix:') ? address : address.replace(/:\d+$/, `:${port}`))
     })
   })
 }

@@ -10,23 +10,23 @@ export interface Health {
 
 type Watch = ServerWritableStream<unknown, unknown>
 
-/**
- * `grpc.health.v1`: of the whole server (the empty name) and of Authorization; both NOT_SERVING until told
- * otherwise.
- */
+/** `grpc.health.v1` of the whole server (the empty name) and of Authorization; at first both NOT_SERVING. */
 export function addHealth(server: Server): Health {
   const names = ['', AUTHORIZATION]
   const health = new HealthImplementation(Object.fromEntries(names.map(name => [name, 'NOT_SERVING'])))
   const watches = new Set<Watch>()
   health.addToServer({
     addService(definition, implementation) {
-      const { watch, ...others } = implementation as UntypedServiceImplementation
-      const kept = (call: Watch) => {
-        watches.add(call)
-        call.once('cancelled', () => watches.delete(call))
-        ;(watch as (call: Watch) => void)(call)
-      }
-      server.addService(definition, { ...others, watch: kept } as UntypedServiceImplementation)
+      const whole = implementation as UntypedServiceImplementation
+      const watch = whole.watch as (call: Watch) => void
+      server.addService(definition, {
+        ...whole,
+        watch(call: Watch) {
+          watches.add(call)
+          call.once('cancelled', () => watches.delete(call))
+          watch(call)
+        },
+      })
     },
   })
   let told = false

@@ -12,7 +12,7 @@ const REFUSED: { readonly [code: number]: Denied } = {
 }
 
 /** What grpc-js knows of a call, and its types do not name. */
-interface Own {
+interface Internals {
   readonly metadataSent: boolean
   /** Who is told of a message. */
   listener: unknown
@@ -29,15 +29,14 @@ export function heldAnswers(path: string, refuse: (denied: Denied) => Buffer): S
     const same = call as ServerInterceptingCall
     if (method.path !== path) return same
     const end = call.sendStatus.bind(call)
-    const own = call as unknown as Own
+    const internals = call as unknown as Internals
     // Also what grpc-js calls on itself, which an interceptor around it would not see.
     call.sendStatus = ended => {
       const denied = REFUSED[ended.code]
       // Who has left gets no answer, and one that could not be written has its record already.
-      if (!denied || own.metadataSent || own.checkCancelled()) return end(ended)
-      // What comes still, and what else grpc-js finds wrong, such as that no message came, is answered
-      // already.
-      own.listener = undefined
+      if (!denied || internals.metadataSent || internals.checkCancelled()) return end(ended)
+      // Whatever still comes, or else is wrong, such as that no message came, is answered by this.
+      internals.listener = undefined
       call.sendStatus = () => undefined
       call.sendMessage(refuse(denied), () => end({ code: status.OK, details: '' }))
     }

@@ -33,16 +33,12 @@ export function readKeyPair(tls: TlsSettings): KeyPair {
   const notAfter = Date.parse(leaf.validTo) / 1000
   if (tls.client_ca === undefined) return { cert, key, ca: undefined, notAfter }
   const ca = readPem('client_ca', tls.client_ca)
-  // OpenSSL takes a file without certificates for an empty list of authorities, and then refuses every
-  // client.
+  // To OpenSSL a file without certificates is an empty list of authorities: it would refuse every client.
   certificates('client_ca', tls.client_ca, ca)
   return { cert, key, ca, notAfter }
 }
 
-/**
- * OpenSSL has its own rules, such as the shortest key; otherwise one would hear of them as an address that
- * cannot be bound.
- */
+/** OpenSSL has rules of its own, such as the shortest key, which would show as an address not to be bound. */
 function assertAccepted(tls: TlsSettings, pair: { cert: Buffer; key: Buffer }): void {
   try {
     createSecureContext(pair)

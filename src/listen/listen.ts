@@ -10,7 +10,9 @@ export { heldRequestFromProtojson } from './protojson.ts'
 const HOST_PORT = /^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/
 const portFits = (text: string) => text.startsWith('unix:') || Number(/\d+$/.exec(text)?.[0]) <= 65_535
 const LONGEST_CHECK_MS = 60_000
-const LONGEST_AGE_MS = 24 * 60 * 60_000
+const DAY_MS = 24 * 60 * 60_000
+const most = z.int().min(1).max(1_000_000)
+const secondToDay = duration.refine(ms => ms >= 1_000 && ms <= DAY_MS, 'from 1s to 24h')
 
 export const listenSettings = z.strictObject({
   grpc: z
@@ -31,26 +33,18 @@ export const listenSettings = z.strictObject({
     .describe(
       'Past it the answer is 503 deadline; the smaller of this and what Envoy waits, less 20 ms, counts.',
     ),
-  max_connections: z
-    .int()
-    .min(1)
-    .max(1_000_000)
+  max_connections: most
     .default(1024)
-    .describe('To the gRPC port at a time; further ones are closed, and counted.'),
-  max_concurrent_streams: z
-    .int()
-    .min(1)
-    .max(1_000_000)
+    .describe('At a time, with TLS of those that have finished it; further ones are closed, and counted.'),
+  max_concurrent_streams: most
     .default(1024)
     .describe(
       'Checks at a time on one connection; Envoy opens another one for more where its cluster has the same.',
     ),
-  max_connection_age: duration
-    .refine(ms => ms >= 1_000 && ms <= LONGEST_AGE_MS, 'from 1s to 24h')
+  max_connection_age: secondToDay
     .prefault('30m')
     .describe('Then a connection is ended without losing a check, and spreads anew over the instances.'),
-  keepalive: duration
-    .refine(ms => ms >= 1_000 && ms <= LONGEST_AGE_MS, 'from 1s to 24h')
+  keepalive: secondToDay
     .prefault('30s')
     .describe(
       'After so long without a word a connection is asked, and cut after as long again, at most 20 s.',

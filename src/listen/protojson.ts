@@ -42,9 +42,7 @@ function messageOf(fields: Fields, value: unknown, place: string): object {
   )
 }
 
-/**
- * What the loader takes for a field, where it differs from protojson: timestamps and structs are taken apart.
- */
+/** What the loader takes for a field, which is not protojson for timestamps and structs. */
 function loadable(kind: Kind, value: unknown, place: string): unknown {
   switch (kind.kind) {
     case 'message':

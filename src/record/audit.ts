@@ -42,10 +42,7 @@ export interface AuditRecord {
   durations_us: { readonly [stage: string]: number }
 }
 
-/**
- * The record of a finished check. `status` is the HTTP status decided, which observe mode may not have
- * enforced.
- */
+/** The record of a finished check. `status` is what was decided, which observe mode may not have enforced. */
 export function auditRecord(trail: Trail, reply: Reply, finishedAt: number): AuditRecord {
   const { request, decision } = trail
   const parties = trail.identity ?? trail.refused

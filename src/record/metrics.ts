@@ -4,19 +4,13 @@ import type { IdentifyEvents } from '../identify/identify.ts'
 import type { ListenEvents } from '../listen/listen.ts'
 import type { Stage, Trail } from '../types.ts'
 
-/**
- * Everything that is counted. Label values come from closed sets: reasons, stages, and names from the
- * configuration.
- */
+/** All that is counted. Label values come from closed sets: reasons, stages, names of the configuration. */
 export interface Metrics extends IdentifyEvents, DecideEvents, ListenEvents {
   answered(trail: Trail, finishedAt: number): void
   pendingLogBytes(read: () => number): void
   logFailed(): void
   logDropped(): void
-  /**
-   * An issuer that the configuration has no more: otherwise its last count would stand, and raise alarms, for
-   * ever.
-   */
+  /** Takes away the gauges of an issuer that is configured no more: they would raise alarms for ever. */
   issuerRemoved(issuer: string): void
   configurationLoaded(outcome: 'ok' | 'error'): void
   /** The Prometheus text format, and its content type. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { ALICE, echo, type Stack, startStack } from './stack.ts'
+import { ALICE, echo, JSON_TYPE, type Stack, startStack } from './stack.ts'
 
 describe('an allowed request', () => {
   let stack: Stack
@@ -50,7 +50,7 @@ describe('an allowed request', () => {
       stack.asAlice('/body', {
         method: 'POST',
         body: JSON.stringify({ folder }),
-        headers: [['content-type', 'application/json']],
+        headers: [JSON_TYPE],
       })
     expect((await post('inbox')).status).toBe(200)
     expect((await post('archive')).status).toBe(403)
@@ -61,7 +61,7 @@ describe('an allowed request', () => {
     const answer = await stack.asAlice('/body', {
       method: 'POST',
       body,
-      headers: [['content-type', 'application/json']],
+      headers: [JSON_TYPE],
     })
     expect(answer.status).toBe(413)
   })

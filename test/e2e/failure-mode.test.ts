@@ -1,8 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { until } from '../../deploy/demo/processes.ts'
-import { type Call, type Stack, startStack } from './stack.ts'
+import { type Call, JSON_TYPE, type Stack, startStack } from './stack.ts'
 
-const JSON_TYPE: [string, string][] = [['content-type', 'application/json']]
 const LARGE = 'a'.repeat(5 * 1024 * 1024)
 
 const relaxed = (config: string) =>
@@ -23,11 +22,11 @@ describe('where Envoy lets a request through when the check fails', () => {
     ['policy with an answer too deep for Envoy', '/deep', {}, 500],
     ['policy with no answer', '/elsewhere', {}, 403],
     ['a body over our limit', '/allowed', { method: 'POST', body: LARGE }, 400],
-    ['a body that is none', '/body', { method: 'POST', body: '{', headers: JSON_TYPE }, 400],
+    ['a body that is none', '/body', { method: 'POST', body: '{', headers: [JSON_TYPE] }, 400],
     [
       'a body nested without end',
       '/body',
-      { method: 'POST', body: '['.repeat(60_000), headers: JSON_TYPE },
+      { method: 'POST', body: '['.repeat(60_000), headers: [JSON_TYPE] },
       400,
     ],
   ])('%s is a refusal of ours all the same', async (_, path, call, status) => {

@@ -42,7 +42,8 @@ export async function startHeld(rego: string): Promise<Held> {
     config.listen.check_timeout = '30s'
   })
   const service = await startService(processes, file)
-  const connections = [caller(service.grpc)]
+  const envoy = caller(service.grpc)
+  const connections = [envoy]
   const answered: Outcome[] = []
 
   const count = (name: string) => metric(service.adminUrl, name)
@@ -56,7 +57,7 @@ export async function startHeld(rego: string): Promise<Held> {
     at,
     service,
     async ask(message) {
-      const outcome = outcomeOf(await (connections[0] as Caller).check(message))
+      const outcome = outcomeOf(await envoy.check(message))
       answered.push(outcome)
       return outcome
     },

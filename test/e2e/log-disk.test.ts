@@ -28,7 +28,7 @@ const BOUND = 16 * 1024 * 1024
 const idsIn = (...files: string[]) => files.flatMap(records).map(line => String(line.decision_id))
 const sample = ({ adminUrl }: Service, name: string) => metric(adminUrl, `agent_authz_decision_log_${name}`)
 const written = (service: Service) =>
-  until('all to be written', async () => (await sample(service, 'pending_bytes')) === 0 || undefined)
+  until('all to be written', async () => (await sample(service, 'pending_bytes')) === 0)
 
 /** A request without a token whose line is as long as a client can make one. */
 const LONG = '\u0001'.repeat(2048)
@@ -40,7 +40,7 @@ async function fill(service: Service, client: Caller): Promise<string[]> {
   await until('the log to be full', async () => {
     const answers = await Promise.all(Array.from({ length: CLIENTS }, () => client.check(FAT)))
     for (const { body } of answers) ids.push(JSON.parse(body ?? '').decision_id)
-    return (await sample(service, 'pending_bytes')) >= BOUND || undefined
+    return (await sample(service, 'pending_bytes')) >= BOUND
   })
   return ids
 }
@@ -66,7 +66,7 @@ describe('the decision log of a service behind Envoy', () => {
   const many = (requests: number) => Promise.all(Array.from({ length: requests }, allowed))
   const reopen = async () => {
     stack.service.process.signal('SIGUSR2')
-    await until('the new file', () => existsSync(file) || undefined)
+    await until('the new file', () => existsSync(file))
   }
   const away = (name: string) => {
     renameSync(file, `${file}.${name}`)
@@ -95,7 +95,7 @@ describe('the decision log of a service behind Envoy', () => {
     const files = [file]
     const ids = await underLoad(async () => {
       for (let turn = 1; turn <= TURNS; turn++) {
-        await until('lines', () => statSync(file).size > 0 || undefined)
+        await until('lines', () => statSync(file).size > 0)
         files.push(away(`${turn}`))
         await reopen()
       }
@@ -108,7 +108,7 @@ describe('the decision log of a service behind Envoy', () => {
   it('goes on at the beginning when it is emptied in its place, and every line is whole', async () => {
     const ids = await underLoad(async () => {
       for (let turn = 1; turn <= TURNS; turn++) {
-        await until('lines', () => statSync(file).size > 0 || undefined)
+        await until('lines', () => statSync(file).size > 0)
         truncateSync(file)
       }
     })
@@ -127,10 +127,7 @@ describe('the decision log of a service behind Envoy', () => {
     const limit = (bytes: number | 'unlimited') =>
       execFileSync(PRLIMIT, ['--pid', `${stack.service.process.pid}`, `--fsize=${bytes}:unlimited`])
     const failing = (times: number) =>
-      until(
-        'the log to fail',
-        async () => (await sample(stack.service, 'errors_total')) === times || undefined,
-      )
+      until('the log to fail', async () => (await sample(stack.service, 'errors_total')) === times)
 
     it('has the line that was cut whole in the new file, once the full one is moved away', async () => {
       const ids = idsIn(file)

@@ -16,7 +16,7 @@ describe('when agent-authz is gone', () => {
     expect((await stack.asAlice('/allowed')).status).toBe(200)
 
     stack.service.process.signal('SIGKILL')
-    await until('the service to be gone', () => !stack.service.process.running() || undefined)
+    await until('the service to be gone', () => !stack.service.process.running())
     const refused = await stack.asAlice('/allowed')
     expect(refused).toMatchObject({ status: 503, body: '' })
     expect(refused.headers).not.toHaveProperty('x-authz-decision-id')

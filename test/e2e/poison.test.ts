@@ -59,7 +59,7 @@ async function memory(): Promise<{ inUse: number; resident: number }> {
   for (let look = 0; look < 5; look++) {
     const before = await collections()
     held.service.process.signal('SIGWINCH')
-    await until('garbage to be collected', async () => (await collections()) > before || undefined)
+    await until('garbage to be collected', async () => (await collections()) > before)
     const inUse = (await of('nodejs_heap_size_used')) + (await of('nodejs_external_memory'))
     looks.push({ inUse, resident: await of('process_resident_memory') })
   }

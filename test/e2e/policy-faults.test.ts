@@ -6,7 +6,7 @@ import { caller } from '../unit/listen/callers.ts'
 import { encodeHttp } from '../unit/listen/wire/oracle.ts'
 import { outcomeOf as heldOutcome, together } from './held.ts'
 import { metric } from './metrics.ts'
-import { ALICE, buildBundle, echo, patient, type Stack, startStack } from './stack.ts'
+import { ALICE, buildBundle, echo, JSON_TYPE, patient, type Stack, startStack } from './stack.ts'
 
 const THROWN = 2_000
 const AT_ONCE = 16
@@ -37,7 +37,7 @@ beforeAll(async () => {
     envoy: config => patient(config, '25s').replace('failure_mode_allow: false', 'failure_mode_allow: true'),
   })
   buildBundle(POLICY, stack.bundle)
-  await until('the policy of these tests', async () => (await count('policy_loads_total')) === 2 || undefined)
+  await until('the policy of these tests', async () => (await count('policy_loads_total')) === 2)
   token = await stack.issuer.mint(ALICE)
 }, 60_000)
 afterAll(() => stack?.stop())
@@ -57,8 +57,12 @@ const call = async (path: string) => readAnswer(await stack.call(path, { token }
 
 /** What becomes of a request where policy gives this result. */
 function resulting(result: unknown, path = '/result', more: [string, string][] = []): Promise<Answer> {
-  const headers: [string, string][] = [['content-type', 'application/json'], ...more]
-  return stack.call(path, { method: 'POST', token, headers, body: JSON.stringify(result) })
+  return stack.call(path, {
+    method: 'POST',
+    token,
+    headers: [JSON_TYPE, ...more],
+    body: JSON.stringify(result),
+  })
 }
 const outcomeOf = async (result: unknown) => readAnswer(await resulting(result)).outcome
 

@@ -36,7 +36,7 @@ describe('the record of what was answered', () => {
       return String(seen)
     })
     await stack.call('/healthz')
-    await until('the decision log', () => stack.decisions().length >= ids.length || undefined)
+    await until('the decision log', () => stack.decisions().length >= ids.length)
   }, 60_000)
   afterAll(() => stack?.stop())
 

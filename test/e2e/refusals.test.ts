@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Answer } from '../../deploy/demo/client.ts'
 import type { Wanted } from '../../deploy/demo/issuer.ts'
-import { ALICE, type Call, type Stack, startStack } from './stack.ts'
+import { ALICE, type Call, JSON_TYPE, type Stack, startStack } from './stack.ts'
 
 const MISSPELT = 'agent_authz_mode: observe'
 
@@ -92,7 +92,7 @@ describe('a refused request', () => {
     const answer = await stack.asAlice('/body', {
       method: 'POST',
       body: '{"folder": ',
-      headers: [['content-type', 'application/json']],
+      headers: [JSON_TYPE],
     })
     expectRefusal(answer, 400, 'body_invalid')
   })

@@ -55,7 +55,7 @@ export const it = withCommands
 
 /** Asks until it is so. */
 export async function eventually(what: string, ask: () => boolean | Promise<boolean>): Promise<void> {
-  await until(what, async () => (await ask()) || undefined, PATIENCE_MS)
+  await until(what, ask, PATIENCE_MS)
 }
 
 /** A service, from its process on. */

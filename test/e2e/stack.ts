@@ -15,6 +15,8 @@ export const ALICE: Wanted = {
   aud: 'https://mail.example.com',
 }
 
+export const JSON_TYPE: [name: string, value: string] = ['content-type', 'application/json']
+
 export interface Call extends Partial<Sent> {
   /** Sent as Bearer; absent: none. */
   readonly token?: string

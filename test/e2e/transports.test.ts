@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { parse, stringify } from 'yaml'
 import type { Edits } from '../../deploy/demo/parts.ts'
 import { certificatesIn } from '../unit/listen/certificates.ts'
-import { echo, type Stack, startStack } from './stack.ts'
+import { echo, JSON_TYPE, type Stack, startStack } from './stack.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'agent-authz-transports-'))
 const socket = join(folder, 'authz.sock')
@@ -111,10 +111,8 @@ describe.each(TRANSPORTS)('over %s', (_, edits) => {
       'x-agent-id': 'mail-summary',
     })
     expect((await stack.call('/allowed')).status).toBe(401)
-    const post = async (folder: string) => {
-      const headers: [string, string][] = [['content-type', 'application/json']]
-      return stack.asAlice('/body', { method: 'POST', headers, body: JSON.stringify({ folder }) })
-    }
+    const post = (folder: string) =>
+      stack.asAlice('/body', { method: 'POST', headers: [JSON_TYPE], body: JSON.stringify({ folder }) })
     expect((await post('inbox')).status).toBe(200)
     expect((await post('archive')).status).toBe(403)
   })

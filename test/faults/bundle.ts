@@ -14,7 +14,7 @@ async function notTaken(scene: Scene, spoil: () => void): Promise<void> {
     (await scene.parts.samples()).get('agent_authz_policy_loads_total{outcome="error"}')
   const before = (await refused()) ?? 0
   spoil()
-  await until('the bundle to be looked at', async () => ((await refused()) ?? 0) > before || undefined)
+  await until('the bundle to be looked at', async () => ((await refused()) ?? 0) > before)
   await Promise.all([scene.everyKind(), scene.letsThrough(KNOWN, FRESH)])
 }
 

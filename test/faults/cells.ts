@@ -1,4 +1,4 @@
-import type { Leave } from './oracle.ts'
+import type { Excuse } from './oracle.ts'
 import type { Scene } from './scene.ts'
 
 export const FAULTS = ['slow', 'error', 'garbage', 'gone', 'back'] as const
@@ -7,8 +7,8 @@ export type Fault = (typeof FAULTS)[number]
 /** How long a check may take. */
 export const CHECK_TIMEOUT_MS = 1_500
 
-/** Breaks its part, sends requests while it is broken, and says what that makes right. */
-export type Cell = (scene: Scene) => Promise<Leave>
+/** Breaks its part, sends requests while it is broken, and says what that excuses. */
+export type Cell = (scene: Scene) => Promise<Excuse>
 
 /** One dependency of the service and how it can break; in order, since each goes on where the one before ended. */
 export interface Dependency {

@@ -1,5 +1,5 @@
 import type { Cell, Fault } from './cells.ts'
-import type { Leave } from './oracle.ts'
+import type { Excuse } from './oracle.ts'
 import { DATED, FRESH, KNOWN } from './requests.ts'
 import type { Scene } from './scene.ts'
 
@@ -7,7 +7,7 @@ const HOUR = 60 * 60_000
 const DAY = 24 * HOUR
 
 /** For what is dated by the clocks of others, where the machine is so slow that ours falls behind by the skew. */
-const BEHIND: Leave = { token: ['token_not_yet_valid'], early: true }
+const BEHIND: Excuse = { token: ['token_not_yet_valid'], early: true }
 
 async function everyKindAt(scene: Scene, shown: number): Promise<void> {
   const { clock } = scene.parts
@@ -41,7 +41,7 @@ async function everyKindOfOldKeys(scene: Scene): Promise<void> {
   await clock.set({ shown: Date.now() })
 }
 
-async function everyKindAtRate(scene: Scene, rate: number): Promise<Leave> {
+async function everyKindAtRate(scene: Scene, rate: number): Promise<Excuse> {
   await scene.parts.clock.set({ rate })
   await scene.everyKind()
   await scene.letsThrough(KNOWN, DATED)

@@ -18,7 +18,7 @@ import { dirname, join } from 'node:path'
 import { until } from '../../deploy/demo/processes.ts'
 import type { Cell, Fault } from './cells.ts'
 import { FOREIGN } from './decision-log.ts'
-import type { Leave } from './oracle.ts'
+import type { Excuse } from './oracle.ts'
 import { DIRECT, FAT, FRESH, KINDS, KNOWN } from './requests.ts'
 import type { Scene } from './scene.ts'
 
@@ -31,7 +31,7 @@ const SLOW_BYTES = 4096
 const DRAIN_EVERY_MS = 2
 /** Of a log that takes 16 MiB through a pipe. */
 const DRAINED_WITHIN_MS = 60_000
-const FULL: Leave = { full: true }
+const FULL: Excuse = { full: true }
 
 let kept = 0
 /** A place of our own for what the service has no more. */
@@ -40,7 +40,7 @@ const later = (file: string) => () => readFileSync(file, 'utf8')
 
 async function written(scene: Scene): Promise<void> {
   const pending = () => scene.metric('decision_log_pending_bytes')
-  await until('the log to be written', async () => (await pending()) === 0 || undefined, DRAINED_WITHIN_MS)
+  await until('the log to be written', async () => (await pending()) === 0, DRAINED_WITHIN_MS)
 }
 
 /** Has the log opened again while a line waits to be written. */
@@ -57,7 +57,7 @@ async function reopened(scene: Scene): Promise<void> {
     'the log to be opened again',
     async () => {
       await scene.ask(KNOWN)
-      return statSync(log.file, { throwIfNoEntry: false })?.isFile() || undefined
+      return statSync(log.file, { throwIfNoEntry: false })?.isFile()
     },
     DRAINED_WITHIN_MS,
   )
@@ -74,7 +74,7 @@ async function filled(scene: Scene): Promise<void> {
   const full = await dropped()
   await scene.everyKind()
   const kinds = KINDS.length
-  await until('a log that stays full', async () => (await dropped()) - full >= kinds || undefined)
+  await until('a log that stays full', async () => (await dropped()) - full >= kinds)
 }
 
 /** A reader of a pipe that takes its time, until it is told to stop or to hurry. */
@@ -110,7 +110,7 @@ function pipeReader(pipe: string) {
   }
 }
 
-async function slow(scene: Scene): Promise<Leave> {
+async function slow(scene: Scene): Promise<Excuse> {
   const { log, service } = scene.parts
   const before = aside(scene)
   await written(scene)
@@ -122,7 +122,7 @@ async function slow(scene: Scene): Promise<Leave> {
     service.signal('SIGUSR2')
     await until('the pipe to be written to', async () => {
       await scene.ask(KNOWN)
-      return reader.text() !== '' || undefined
+      return reader.text() !== ''
     })
     await scene.everyKind()
     reader.rest()
@@ -144,7 +144,7 @@ async function slow(scene: Scene): Promise<Leave> {
 }
 
 /** A disk that is full: by a limit in the middle of a line, then by a device that takes nothing. */
-async function error(scene: Scene): Promise<Leave> {
+async function error(scene: Scene): Promise<Excuse> {
   const { log, service } = scene.parts
   const limit = (bytes: number | 'unlimited') =>
     execFileSync('prlimit', ['--pid', `${service.pid}`, `--fsize=${bytes}:`])
@@ -160,7 +160,7 @@ async function error(scene: Scene): Promise<Leave> {
     await scene.everyKind()
     await until('the log to fail', async () => {
       await scene.ask(KNOWN)
-      return (await errors()) > before || undefined
+      return (await errors()) > before
     })
   }
   const failsInALine = async () => {
@@ -193,7 +193,7 @@ async function error(scene: Scene): Promise<Leave> {
 }
 
 /** Others write into it, and take away what was in it. */
-async function garbage(scene: Scene): Promise<Leave> {
+async function garbage(scene: Scene): Promise<Excuse> {
   const { log } = scene.parts
   for (let round = 0; round < 3; round++) {
     const during = scene.everyKind()
@@ -211,7 +211,7 @@ async function garbage(scene: Scene): Promise<Leave> {
   return {}
 }
 
-async function gone(scene: Scene): Promise<Leave> {
+async function gone(scene: Scene): Promise<Excuse> {
   const { log } = scene.parts
   const folder = dirname(log.file)
   const errors = () => scene.metric('decision_log_errors_total')
@@ -223,13 +223,13 @@ async function gone(scene: Scene): Promise<Leave> {
   await scene.everyKind()
   const before = await errors()
   await reopen(scene)
-  await until('the opening to fail', async () => (await errors()) > before || undefined)
+  await until('the opening to fail', async () => (await errors()) > before)
   await scene.everyKind()
   await scene.letsThrough(KNOWN, FRESH)
   return {}
 }
 
-async function back(scene: Scene): Promise<Leave> {
+async function back(scene: Scene): Promise<Excuse> {
   const { log } = scene.parts
   mkdirSync(dirname(log.file))
   await reopened(scene)

@@ -1,17 +1,17 @@
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../../deploy/demo/processes.ts'
-import { AUTHORIZATION } from '../../src/listen/ext-authz.ts'
+import { CHECK_PATH } from '../../src/listen/ext-authz.ts'
 import type { Cell, Fault } from './cells.ts'
+import type { Excuse } from './oracle.ts'
 import { DIRECT, FRESH, HURRIED, KNOWN, WAITING } from './requests.ts'
 import type { Scene } from './scene.ts'
 import type { How } from './sending.ts'
 import { markOf } from './upstream.ts'
 
-const CHECK = `/${AUTHORIZATION}/Check`
-const LEFT = { undelivered: true } as const
+const UNDELIVERED: Excuse = { undelivered: true }
 const MANY = 8
 /** Long enough for every check that runs to be over its deadline. */
 const STOPPED_MS = 2_500
@@ -25,6 +25,9 @@ const JUNK = [
   Buffer.from(Array.from({ length: 4096 }, (_, i) => (i * 7919) % 256)),
 ]
 
+/** Connections that the service has not closed. */
+const open = new Set<Socket>()
+
 /** Bytes onto the gRPC port, on a connection that is then left open until the service has closed it or we do. */
 async function junk(port: number, bytes: Buffer): Promise<void> {
   const socket = connect(port, '127.0.0.1')
@@ -36,8 +39,6 @@ async function junk(port: number, bytes: Buffer): Promise<void> {
   socket.once('close', () => open.delete(socket))
 }
 
-const open = new Set<{ destroy(): void }>()
-
 /** Whole HTTP/2 that is no gRPC, and gRPC that is no call. */
 async function strangeRequests(port: number): Promise<void> {
   const session = connectHttp2(`http://127.0.0.1:${port}`)
@@ -48,9 +49,9 @@ async function strangeRequests(port: number): Promise<void> {
   const requests: [Record<string, string>, Buffer][] = [
     [{ ':method': 'POST', ':path': '/' }, Buffer.alloc(0)],
     [{ ...grpc, ':path': '/no.such.Service/Call' }, packed],
-    [{ ...grpc, ':path': CHECK, 'grpc-encoding': 'gzip' }, packed],
-    [{ ...grpc, ':path': CHECK }, lying],
-    [{ ...grpc, ':path': CHECK }, Buffer.alloc(0)],
+    [{ ...grpc, ':path': CHECK_PATH, 'grpc-encoding': 'gzip' }, packed],
+    [{ ...grpc, ':path': CHECK_PATH }, lying],
+    [{ ...grpc, ':path': CHECK_PATH }, Buffer.alloc(0)],
   ]
   await Promise.all(
     requests.map(async ([headers, bytes]) => {
@@ -61,7 +62,7 @@ async function strangeRequests(port: number): Promise<void> {
       let status: unknown
       stream.on('trailers', trailers => (status = trailers['grpc-status']))
       await once(stream, 'close')
-      if (headers[':path'] === CHECK && status !== '0')
+      if (headers[':path'] === CHECK_PATH && status !== '0')
         throw new Error(`a call that brought no message was answered with status ${status}`)
     }),
   )
@@ -72,7 +73,7 @@ async function strangeRequests(port: number): Promise<void> {
 async function leaving(scene: Scene): Promise<How> {
   const begun = () => scene.metric('token_cache_total')
   const before = await begun()
-  return { leaves: until('checks to begin', async () => (await begun()) >= before + MANY || undefined) }
+  return { leaves: until('checks to begin', async () => (await begun()) >= before + MANY) }
 }
 
 /** Checks that wait for keys when their clients leave: each of them leaves a record. */
@@ -81,7 +82,7 @@ async function manyLeave(scene: Scene): Promise<void> {
   const left = await Promise.all(Array.from({ length: MANY }, () => scene.ask(WAITING, how)))
   await until('a record of each', () => {
     const marks = new Set(scene.parts.log.read().lines.map(({ path }) => markOf(path)))
-    return left.every(({ mark }) => marks.has(mark)) || undefined
+    return left.every(({ mark }) => marks.has(mark))
   })
 }
 
@@ -90,7 +91,7 @@ async function waiting(scene: Scene): Promise<{ readonly answers: Promise<unknow
   const { issuer } = scene.subjects
   issuer.spoil(() => undefined)
   const answers = scene.everyKind()
-  await until('a check to wait', () => issuer.fetches() > 0 || undefined)
+  await until('a check to wait', () => issuer.fetches() > 0)
   return { answers }
 }
 
@@ -106,7 +107,7 @@ export const envoyCells: Record<Fault, Cell> = {
     scene.subjects.issuer.spoil()
     await Promise.all([answers, stopped, scene.everyKind({ drips: 20 })])
     await scene.letsThrough(KNOWN, FRESH)
-    return LEFT
+    return UNDELIVERED
   },
   async error(scene) {
     // A check that waits for keys is one that a client can leave.
@@ -126,7 +127,7 @@ export const envoyCells: Record<Fault, Cell> = {
     }
     await scene.parts.newEnvoy()
     await scene.letsThrough(KNOWN, FRESH)
-    return LEFT
+    return UNDELIVERED
   },
   async garbage(scene) {
     const { grpcPort } = scene.parts
@@ -145,12 +146,12 @@ export const envoyCells: Record<Fault, Cell> = {
     const { answers } = await waiting(scene)
     const crossing = scene.everyKind()
     envoy.process.signal('SIGKILL')
-    await until('Envoy to be gone', () => !envoy.process.running() || undefined)
+    await until('Envoy to be gone', () => !envoy.process.running())
     await Promise.all([answers, crossing])
     await scene.everyKind()
     await scene.letsThrough(DIRECT)
     scene.subjects.issuer.spoil()
-    return LEFT
+    return UNDELIVERED
   },
   async back(scene) {
     await scene.parts.newEnvoy()

@@ -1,5 +1,5 @@
 import { until } from '../../deploy/demo/processes.ts'
-import type { Cell } from './cells.ts'
+import type { Cell, Fault } from './cells.ts'
 import { isDiscovery, type Spoilt } from './faulty-issuer.ts'
 import { DIRECT, FRESH, KNOWN, ROTATED } from './requests.ts'
 import type { Scene } from './scene.ts'
@@ -32,7 +32,7 @@ async function spoilt(scene: Scene, answers: readonly Spoilt[], outcomes: readon
   issuer.publish(issuer.first, scene.subjects.next)
   issuer.spoil(...answers)
   await scene.everyKind()
-  await until('every spoilt answer', () => issuer.fetches() >= answers.length || undefined, FIRST_RETRIES_MS)
+  await until('every spoilt answer', () => issuer.fetches() >= answers.length, FIRST_RETRIES_MS)
   await Promise.all([scene.everyKind(), scene.letsThrough(KNOWN, FRESH)])
   for (const outcome of outcomes) await failed(scene, outcome)
 }
@@ -46,10 +46,7 @@ async function reloaded(scene: Scene): Promise<void> {
     while (!read) await scene.ask(DIRECT)
   }
   scene.parts.service.signal('SIGHUP')
-  const reading = until(
-    'the configuration to be read again',
-    async () => (await loads()) > before || undefined,
-  )
+  const reading = until('the configuration to be read again', async () => (await loads()) > before)
   await Promise.all([reading.finally(() => (read = true)), asking()])
 }
 
@@ -59,7 +56,7 @@ function failed({ parts, subjects }: Scene, outcome: string): Promise<number> {
   return until(`keys that fail with ${outcome}`, async () => (await parts.samples()).get(name))
 }
 
-export const issuerCells: Record<'slow' | 'error' | 'garbage' | 'gone' | 'back', Cell> = {
+export const issuerCells: Record<Fault, Cell> = {
   async slow(scene) {
     await spoilt(scene, [never, drips], ['timeout'])
     return {}

@@ -66,12 +66,12 @@ const whole: Evidence = {
   damaged: [],
   seen: new Set(),
   revisions: ['first'],
-  leave: {},
+  excuse: {},
   onFull: 'refuse',
   counted: countedAs(allow, deny),
 }
 const lost = { ...countedAs(allow, deny), dropped: 1 }
-const full: Partial<Evidence> = { lines: [allow], counted: lost, leave: { full: true } }
+const full: Partial<Evidence> = { lines: [allow], counted: lost, excuse: { full: true } }
 const nothing = { answer: undefined, arrivals: [] } as unknown as Partial<Exchange>
 const arrived = (headers: object): Exchange => ({
   ...allowed,
@@ -127,7 +127,7 @@ it.each<[string, Partial<Evidence>, RegExp]>([
     { exchanges: [allowed, answered('', { body: '{"error":"token_missing","decision_id":"three"}' })] },
     /its body says three/,
   ],
-  ['a call that left no line', { leave: { unread: 1 } }, /0 lines that nobody asked for, and 1 calls/],
+  ['a call that left no line', { excuse: { unread: 1 } }, /0 lines that nobody asked for, and 1 calls/],
   [
     'a second line, as of a check that was given up',
     {

@@ -18,8 +18,8 @@ export interface Exchange extends Sent {
   readonly arrivals: readonly Arrival[]
 }
 
-/** What a fault makes right that is otherwise wrong. */
-export interface Leave {
+/** What is right because of a fault, and wrong without it. */
+export interface Excuse {
   /** Reasons to refuse whoever shows a token. */
   readonly token?: readonly string[]
   /** The decision log may have no room. */
@@ -43,7 +43,7 @@ export interface Evidence {
   readonly seen: ReadonlySet<string>
   /** Of the policies that decide, one after the other. */
   readonly revisions: readonly string[]
-  readonly leave: Leave
+  readonly excuse: Excuse
   readonly onFull: 'refuse' | 'drop'
   /** By the metrics of the service. */
   readonly counted: { readonly decisions: ReadonlyMap<string, number>; readonly dropped: number }
@@ -95,7 +95,7 @@ export const labelsOf = ({ outcome, reason, mode }: Pick<Line, 'outcome' | 'reas
  * reached the upstream, what reached the client, the decision log and the metrics; none of them is believed alone.
  */
 export function judge(evidence: Evidence): Verdict {
-  const { exchanges, earlier, lines, damaged, seen, revisions, leave, onFull, counted } = evidence
+  const { exchanges, earlier, lines, damaged, seen, revisions, excuse, onFull, counted } = evidence
   const violations = damaged.map(text => `no line: ${text.slice(0, 80)}`)
   const byMark = new Map([...earlier, ...exchanges].map(exchange => [exchange.mark, exchange]))
   const byId = new Map<string, Line>()
@@ -123,7 +123,7 @@ export function judge(evidence: Evidence): Verdict {
   for (const exchange of exchanges) judgeExchange(exchange)
   for (const line of lines) judgeLine(line)
 
-  const { unread = 0 } = leave
+  const { unread = 0 } = excuse
   const unreadable = exchanges.filter(({ asked, answer }) => asked.bytes && !answer).length
   if (ofNobody < unread || ofNobody > unread + unreadable)
     violations.push(`${ofNobody} lines that nobody asked for, and ${unread} calls that could not be read`)
@@ -131,7 +131,7 @@ export function judge(evidence: Evidence): Verdict {
   const unknown = count.unanswered + count.byEnvoy
   if (count.unlogged > counted.dropped || count.unlogged + unknown < counted.dropped)
     violations.push(`${count.unlogged} answers without a line, ${counted.dropped} dropped lines counted`)
-  if (counted.dropped > 0 && !leave.full) violations.push(`${counted.dropped} dropped lines counted`)
+  if (counted.dropped > 0 && !excuse.full) violations.push(`${counted.dropped} dropped lines counted`)
   return { violations, counts: { requests: exchanges.length, ...count, refused, lines: lines.length } }
 
   function judgeCounts(): void {
@@ -178,11 +178,11 @@ export function judge(evidence: Evidence): Verdict {
 
   /** By us. */
   function mayBeUnanswered({ kind, leaves }: Exchange): boolean {
-    return kind.direct ? leaves : leave.undelivered === true
+    return kind.direct ? leaves : excuse.undelivered === true
   }
 
   function judgeHaste({ took, leaves }: Exchange, error: string, wrong: (what: string) => void): void {
-    const early = leave.early || leave.undelivered || leaves
+    const early = excuse.early || excuse.undelivered || leaves
     if (error === 'deadline' && took < CHECK_TIMEOUT_MS && !early) wrong(`late after ${Math.round(took)} ms`)
   }
 
@@ -261,7 +261,7 @@ export function judge(evidence: Evidence): Verdict {
     const ours = passed !== undefined || answer?.headers['x-upstream'] !== undefined || answer?.headers[ID]
     const givenUp = GIVEN_UP.includes(line.reason)
     // Envoy asks again where a connection breaks.
-    if (ours && !(givenUp && leave.undelivered))
+    if (ours && !(givenUp && excuse.undelivered))
       wrong(`a second line for one answer (${arrivals.length} let through)`)
     else if (givenUp) count.givenUp++
     else count.undelivered++
@@ -271,10 +271,10 @@ export function judge(evidence: Evidence): Verdict {
     const { kind, asked, leaves } = exchange
     const wanted = kind.wanted(revision)
     const right = [wanted, ...(kind.or ?? []), 'deadline']
-    const nobodyWaits = leaves || leave.undelivered || before.has(exchange) || isAnsweredFor(exchange)
+    const nobodyWaits = leaves || excuse.undelivered || before.has(exchange) || isAnsweredFor(exchange)
     if (nobodyWaits) right.push('cancelled')
-    if (asked.token) right.push(...(leave.token ?? []))
-    if (wanted === 'allow' && leave.full && onFull === 'refuse') right.push('log_full')
+    if (asked.token) right.push(...(excuse.token ?? []))
+    if (wanted === 'allow' && excuse.full && onFull === 'refuse') right.push('log_full')
     return right
   }
 

@@ -200,7 +200,7 @@ function serviceClock(file: string): ServiceClock & { readonly preload: string }
       const says = JSON.stringify(going)
       writeFileSync(`${file}.said`, says)
       renameSync(`${file}.said`, file)
-      await until('the clock to be set', () => readFileSync(`${file}.shown`, 'utf8') === says || undefined)
+      await until('the clock to be set', () => readFileSync(`${file}.shown`, 'utf8') === says)
       before = going
     },
   }

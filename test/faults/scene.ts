@@ -1,7 +1,7 @@
 import { until } from '../../deploy/demo/processes.ts'
 import { newKey } from '../unit/identify/issuer.ts'
 import type { FaultyIssuer } from './faulty-issuer.ts'
-import { type Exchange, judge, type Leave, type Verdict } from './oracle.ts'
+import { type Exchange, type Excuse, judge, type Verdict } from './oracle.ts'
 import type { Parts, Revision } from './parts.ts'
 import { DIRECT, KINDS, type Kind, type Subjects, strangerTo } from './requests.ts'
 import { type How, sendByEnvoy } from './sending.ts'
@@ -21,7 +21,7 @@ export interface Scene {
   /** A metric of the service, summed over its labels. */
   metric(name: string): Promise<number>
   /** Waits until every line of what was answered is written, then calls the oracle over this scene. */
-  verdict(leave: Leave): Promise<Verdict>
+  verdict(excuse: Excuse): Promise<Verdict>
 }
 
 /** The history of one service: each of its scenes begins where the one before ended. */
@@ -56,7 +56,7 @@ export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
           for (const kind of kinds)
             await until(`${kind.name} to be let through`, async () => {
               const { arrivals } = await ask(kind)
-              return arrivals.length > 0 || undefined
+              return arrivals.length > 0
             })
         },
         metric,
@@ -86,7 +86,7 @@ export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
         return exchange
       }
 
-      async function verdict(leave: Leave): Promise<Verdict> {
+      async function verdict(excuse: Excuse): Promise<Verdict> {
         const evidence = async () => {
           const { lines, damaged } = parts.log.read()
           const decisions = await byLabels('decisions_total')
@@ -95,7 +95,7 @@ export function stage(parts: Parts, onFull: 'refuse' | 'drop') {
             ([labels, count]) => [labels, count - (known.decisions.get(labels) ?? 0)] as const,
           )
           return {
-            ...{ exchanges, earlier, seen, leave, onFull, revisions: scene.revisions },
+            ...{ exchanges, earlier, seen, excuse, onFull, revisions: scene.revisions },
             lines: lines.slice(known.lines),
             damaged: damaged.slice(known.damaged),
             counted: { decisions: new Map(since), dropped: dropped - known.dropped },

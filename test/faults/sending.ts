@@ -2,7 +2,7 @@ import { request } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { Client, credentials } from '@grpc/grpc-js'
 import type { Answer } from '../../deploy/demo/client.ts'
-import { AUTHORIZATION } from '../../src/listen/ext-authz.ts'
+import { CHECK_PATH } from '../../src/listen/ext-authz.ts'
 import { encodeRequest, responseOf } from '../unit/listen/wire/oracle.ts'
 import type { Asked } from './requests.ts'
 import type { Arrival } from './upstream.ts'
@@ -100,7 +100,7 @@ export function directCaller(address: string): DirectCaller {
     send: (asked, mark, { deadline, leaves }) =>
       new Promise(resolve => {
         const call = client.makeUnaryRequest<Buffer, Buffer>(
-          `/${AUTHORIZATION}/Check`,
+          CHECK_PATH,
           bytes => bytes,
           bytes => bytes,
           asked.bytes ?? checkRequest(asked, mark),

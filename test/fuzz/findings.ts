@@ -5,8 +5,8 @@ import type { Finding } from './target.ts'
 
 const FOLDER = join(import.meta.dirname, 'findings')
 
-/** Writes it to a file of its own; gives its path. */
-export function written(finding: Finding): string {
+/** To a file of its own; gives its path. */
+export function save(finding: Finding): string {
   const text = JSON.stringify(finding, undefined, 2)
   const hash = createHash('sha256').update(JSON.stringify(finding.input)).digest('hex').slice(0, 12)
   mkdirSync(FOLDER, { recursive: true })

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { told, written } from './findings.ts'
+import { save, told } from './findings.ts'
 import { type Finding, INPUTS_PER_SEED, type Target } from './target.ts'
 import { TARGETS } from './targets.ts'
 
@@ -58,7 +58,7 @@ async function main(): Promise<number> {
     run.ended = performance.now()
     endLine()
     if (finding) {
-      process.stdout.write(`\n${told(finding)}\nIt is written to ${written(finding)}\n`)
+      process.stdout.write(`\n${told(finding)}\nIt is written to ${save(finding)}\n`)
       summarise(runs)
       return FOUND
     }

@@ -6,71 +6,39 @@ import fc from 'fast-check'
  */
 
 const NUMBERS = [
-  ...[
-    '0',
-    '-0',
-    '1',
-    '1.0',
-    '10',
-    '1e2',
-    '1E+2',
-    '0.1',
-    '123456789012345',
-    '1234567890123456',
-    '9007199254740993',
-  ],
-  ...[
-    '12345678901234567890',
-    '0.1234567890123456789',
-    '1e999',
-    '1e-999',
-    '1e1000',
-    '-1e400',
-    '01',
-    '1.',
-    '.5',
-    '+1',
-  ],
-  ...['0.00000000000000000000000001', '1e0000000001', 'NaN', '0x10'],
+  ...['0', '-0', '1', '1.0', '10', '1e2', '1E+2', '0.1', '123456789012345', '1234567890123456'],
+  ...['9007199254740993', '12345678901234567890', '0.1234567890123456789'],
+  ...['1e999', '1e-999', '1e1000', '-1e400'],
+]
+/** No numbers, or written as hardly anybody does. */
+const ODD_NUMBERS = [
+  ...['01', '1.', '.5', '+1', '0.00000000000000000000000001', '1e0000000001', 'NaN', '0x10'],
 ]
 const TEXTS = [
-  ...[
-    '""',
-    '"a"',
-    '"\\u0061"',
-    '"sub"',
-    '"s\\u0075b"',
-    '"\\/"',
-    '"/"',
-    '"__proto__"',
-    '"act"',
-    '"é"',
-    '"\\u00e9"',
-  ],
-  ...[
-    '"\\ud83d\\ude00"',
-    '"😀"',
-    '"\\ud800"',
-    '"\\udc00\\ud800"',
-    '"\\""',
-    '"\\\\"',
-    '"\\x"',
-    '"\\u12"',
-    '"\t"',
-  ],
+  ...['""', '"a"', '"\\u0061"', '"sub"', '"s\\u0075b"', '"\\/"', '"/"', '"__proto__"', '"act"'],
+  ...['"é"', '"\\u00e9"', '"\\ud83d\\ude00"', '"😀"'],
+]
+/** No texts, or such as are easily misread. */
+const ODD_TEXTS = [
+  ...['"\\ud800"', '"\\udc00\\ud800"', '"\\""', '"\\\\"', '"\\x"', '"\\u12"', '"\t"'],
   ...['"a\\nb"', '"{[,]}"', '"1e5"', '"12345678901234567890"', '"\\\\u0061"'],
 ]
 /** Those that V8 has taken for one another: nodejs/node#63785. */
 const ALIKE = ['"\\\\"', '"\\/"', '"\\\\u0"', '"\\u0061ct"', '"\\u0073ub"']
-const SPACES = ['', '', '', ' ', '\n', '\t\r', '\u00a0', '\ufeff']
+const SPACES = ['', '', '', ' ', '\n', '\t\r']
+/** White space elsewhere, not in JSON. */
+const ODD_SPACES = ['\u00a0', '\ufeff']
 
-const space = fc.constantFrom(...SPACES.slice(0, 6))
+const space = fc.constantFrom(...SPACES)
 const scalar = fc.oneof(
-  { arbitrary: fc.constantFrom(...NUMBERS.slice(0, 17)), weight: 6 },
-  { arbitrary: fc.constantFrom(...TEXTS.slice(0, 13)), weight: 6 },
+  { arbitrary: fc.constantFrom(...NUMBERS), weight: 6 },
+  { arbitrary: fc.constantFrom(...TEXTS), weight: 6 },
   { arbitrary: fc.constantFrom('true', 'false', 'null', '{}', '[]', '[1,"a",{"a":[]}]'), weight: 4 },
   {
-    arbitrary: fc.constantFrom(...NUMBERS, ...TEXTS, 'True', 'undefined', '', '[1,]', '{"a"}', '{a:1}'),
+    arbitrary: fc.constantFrom(
+      ...[...NUMBERS, ...ODD_NUMBERS, ...TEXTS, ...ODD_TEXTS],
+      ...['True', 'undefined', '', '[1,]', '{"a"}', '{a:1}'],
+    ),
     weight: 1,
   },
 )
@@ -92,8 +60,8 @@ const value = fc.oneof(
 )
 const name = fc.oneof(
   { arbitrary: fc.nat(999).map(number => `"c${number}"`), weight: 6 },
-  { arbitrary: fc.constantFrom(...TEXTS.slice(0, 13)), weight: 2 },
-  { arbitrary: fc.constantFrom(...TEXTS, '1', 'a'), weight: 1 },
+  { arbitrary: fc.constantFrom(...TEXTS), weight: 2 },
+  { arbitrary: fc.constantFrom(...TEXTS, ...ODD_TEXTS, '1', 'a'), weight: 1 },
   { arbitrary: fc.constantFrom(...ALIKE), weight: 2 },
 )
 const member = fc
@@ -104,7 +72,7 @@ const member = fc
 export function jsonTexts(objects: readonly string[]): fc.Arbitrary<string> {
   const outer = fc.oneof(
     { arbitrary: fc.constant(''), weight: 20 },
-    { arbitrary: fc.constantFrom(...SPACES), weight: 1 },
+    { arbitrary: fc.constantFrom(...SPACES, ...ODD_SPACES), weight: 1 },
   )
   return fc
     .tuple(fc.constantFrom('{}', ...objects), fc.array(member, { maxLength: 5 }), fc.boolean(), outer, outer)

@@ -93,7 +93,7 @@ describe('the keys of a realm', () => {
     const { good, keys } = await reads()
 
     keycloak.process.signal('SIGKILL')
-    await until('Keycloak to be gone', () => !keycloak.process.running() || undefined)
+    await until('Keycloak to be gone', () => !keycloak.process.running())
     expect((await stack.ask(known)).status).toBe(200)
     expect((await stack.ask(unseen)).status).toBe(200)
 

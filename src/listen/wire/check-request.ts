@@ -145,8 +145,7 @@ export function decodeCheckRequest(message: Uint8Array): HeldRequest {
       if (tooLarge) throw new Denied('request_too_large', 'message over 4 MiB')
       if (numberOfHeaders(http) > MOST_HEADERS) throw new Denied('request_too_large', 'over 1,000 headers')
       if (method === '' || path === '') throw new Denied('request_malformed', 'no method or path')
-      // In `http.path` Envoy has replaced these bytes: policy would judge another path than the upstream
-      // sees.
+      // In `http.path` Envoy has replaced these bytes: policy would judge another path than arrives.
       if (!isUtf8Path(http)) throw new Denied('path_invalid', 'not UTF-8')
     },
   }
@@ -161,10 +160,7 @@ function isUtf8Path({ headerMap }: Http): boolean {
   return path?.rawValue === undefined || isUtf8(Buffer.from(path.rawValue, 'base64'))
 }
 
-/**
- * Every header by its lower-case name. Envoy fills one of the two forms; a sender that fills both shows as
- * repetition.
- */
+/** By lower-case name. Envoy fills one of the two forms; of a sender that fills both, all are repetitions. */
 function indexHeaders({ headers = {}, headerMap }: Http): Map<string, Header[]> {
   const listed = Object.entries(headers).map(([key, value]): Header => ({ key, value }))
   return Map.groupBy([...listed, ...(headerMap?.headers ?? [])], ({ key = '' }) => key.toLowerCase())

@@ -2,9 +2,7 @@ import { Denied } from '../../denied.ts'
 import type { Json } from '../../types.ts'
 import type { Reader } from './reader.ts'
 
-/**
- * A message under construction. Without a prototype, so that a key named `__proto__` is a key like any other.
- */
+/** A message under construction, without a prototype: a key named `__proto__` is a key like any other. */
 export type Draft = { [key: string]: Json | Draft | Draft[] }
 
 type Scalar = 'text' | 'bytes' | 'int64' | 'uint32' | 'int32' | 'bool'

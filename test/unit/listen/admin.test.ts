@@ -44,6 +44,17 @@ it('what is asked for together is made once, and one connection may ask a hundre
   expect(metrics.mock.calls.length).toBeLessThan(10)
 })
 
+it('there is room for 128 connections, and for another when one has gone', async () => {
+  const admin = await started()
+  const silent = Array.from({ length: 128 }, () =>
+    connect(portOf(admin), '127.0.0.1').on('error', () => undefined),
+  )
+  await Promise.all(silent.map(each => once(each, 'connect')))
+  await expect(ask(admin, '/healthz')).rejects.toThrow(/hang up|ECONNRESET/)
+  for (const each of silent) each.destroy()
+  await vi.waitFor(async () => expect(await ask(admin, '/healthz')).toMatchObject({ status: 200 }), 10_000)
+})
+
 describe('the pages of the admin port', () => {
   it('give the metrics, in their own type', async () => {
     expect(await ask(await started(), '/metrics')).toMatchObject({

@@ -7,9 +7,10 @@ import { type ServiceError, status } from '@grpc/grpc-js'
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Denied } from '../../../src/denied.ts'
 import { createGrpcServer, type GrpcServer, type GrpcSettings } from '../../../src/listen/grpc-server.ts'
-import type { Check, Deadline, Reply } from '../../../src/types.ts'
+import type { Check } from '../../../src/types.ts'
 import { allowed, type Caller, caller, keptEvents, keptLog, refused, SETTINGS } from './callers.ts'
 import { certificatesIn } from './certificates.ts'
+import { heldCheck } from './servers.ts'
 
 // Sockets keep real time; the pauses of `drain` pass when a test says so.
 beforeEach(() => {
@@ -51,17 +52,6 @@ function leave(): { readonly over: boolean } {
     state.over = true
   })
   return state
-}
-
-/** A check that a test begins and ends. */
-function held() {
-  const begun = Promise.withResolvers<Deadline>()
-  const reply = Promise.withResolvers<Reply>()
-  const check: Check = (_, deadline) => {
-    begun.resolve(deadline)
-    return reply.promise
-  }
-  return { check, begun: begun.promise, end: reply.resolve }
 }
 
 /** How long Envoy may not have heard that we are leaving, by the configuration that we ship. */
@@ -110,7 +100,7 @@ describe('a server that leaves', () => {
   })
 
   it('answers what was begun, takes nothing new, and ends when all is answered', async () => {
-    const { check, begun, end } = held()
+    const { check, begun, end } = heldCheck()
     await started(check)
     const known = calling()
     const underWay = known.check()
@@ -125,10 +115,11 @@ describe('a server that leaves', () => {
     await expect(known.check()).rejects.toMatchObject({ code: status.UNAVAILABLE })
   })
 
-  it('ends at once where nobody waits for an answer, though connections are open', async () => {
+  it('ends at once where nobody waits for an answer, though connections are open and watch its health', async () => {
     await started()
     await calling().check()
     await calling().health('')
+    await watching()
     leave()
     await vi.advanceTimersByTimeAsync(2_000)
     await over
@@ -139,7 +130,7 @@ describe('a server that leaves', () => {
     ['a host by its name', () => 'localhost:0'],
     ['a Unix socket', () => `unix:${join(folder, 'cut')}`],
   ])('cuts after ten seconds what still runs, and is over when that check has ended: %s', async (_, grpc) => {
-    const { check, begun, end } = held()
+    const { check, begun, end } = heldCheck()
     await started(check, { grpc: grpc() })
     const cut = failure(calling().check())
     const signal = (await begun).signal()
@@ -158,7 +149,7 @@ describe('a server that leaves', () => {
   })
 
   it('waits for a check that was answered for and still runs, since its record is to come', async () => {
-    const { check, begun, end } = held()
+    const { check, begun, end } = heldCheck()
     await started(check, { check_timeout: 20 })
     const answered = calling().check()
     await begun
@@ -172,7 +163,7 @@ describe('a server that leaves', () => {
   })
 
   it('does not wait for ever for a check that does not end', async () => {
-    const { check, begun } = held()
+    const { check, begun } = heldCheck()
     await started(check)
     const cut = failure(calling().check())
     await begun
@@ -182,28 +173,26 @@ describe('a server that leaves', () => {
     expect(await cut).toBeDefined()
   })
 
-  it.each<[string, () => Promise<unknown>, (() => Partial<GrpcSettings>)?]>([
-    [
-      'who watches its health',
-      () =>
-        once(
-          calling()
-            .watch('')
-            .on('error', () => undefined),
-          'data',
-        ),
-    ],
-    ['a connection that says nothing', silent],
-    ['a connection that says nothing, with TLS', silent, tls],
-  ])('does not wait longer for %s', async (_, wait, settings = () => ({})) => {
-    await started(undefined, settings())
-    await wait()
-    const state = leave()
-    await vi.advanceTimersByTimeAsync(10_000)
-    await over
-    expect(state.over).toBe(true)
-  })
+  it.each<[string, (() => Partial<GrpcSettings>)?]>([['TCP'], ['TLS', tls]])(
+    'does not wait longer for a connection that says nothing: %s',
+    async (_, settings = () => ({})) => {
+      await started(undefined, settings())
+      await silent()
+      const state = leave()
+      await vi.advanceTimersByTimeAsync(10_000)
+      await over
+      expect(state.over).toBe(true)
+    },
+  )
 })
+
+async function watching(): Promise<void> {
+  const watch = calling().watch('')
+  await once(
+    watch.on('error', () => undefined),
+    'data',
+  )
+}
 
 async function silent(): Promise<void> {
   const socket = connect(Number(server.address.split(':')[1]), '127.0.0.1').on('error', () => undefined)

@@ -231,10 +231,13 @@ describe('the deadline of a check', () => {
   })
 
   it('gives one signal, however often it is asked for', () => {
+    const signals: AbortSignal[] = []
     ask((_: unknown, deadline: Deadline) => {
-      expect(deadline.signal()).toBe(deadline.signal())
+      signals.push(deadline.signal(), deadline.signal())
       return never()
     })
+    expect(signals).toHaveLength(2)
+    expect(signals[0]).toBe(signals[1])
   })
 
   it('makes no signal, and no timer for it, unless it is asked for', () => {

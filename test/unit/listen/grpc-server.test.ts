@@ -1,63 +1,22 @@
 import { once } from 'node:events'
 import { existsSync, linkSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { connect as connectHttp2, constants } from 'node:http2'
+import { constants } from 'node:http2'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { credentials, status } from '@grpc/grpc-js'
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { status } from '@grpc/grpc-js'
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
 import { asDenied, Denied, REASONS } from '../../../src/denied.ts'
-import { createGrpcServer, type GrpcServer, type GrpcSettings } from '../../../src/listen/grpc-server.ts'
 import { message } from '../../../src/listen/wire/writer.ts'
-import type { Check, Deadline, Reply } from '../../../src/types.ts'
-import { Unusable } from '../../../src/unusable.ts'
-import {
-  allowed,
-  type Caller,
-  caller,
-  keptEvents,
-  keptLog,
-  REQUEST,
-  refused,
-  SETTINGS,
-  stop,
-} from './callers.ts'
-import { type Certificate, certificatesIn } from './certificates.ts'
+import type { Check, Reply } from '../../../src/types.ts'
+import { allowed, REQUEST, refused, stop } from './callers.ts'
+import { calling, connection, refusal, started } from './servers.ts'
 
 const PATH = '/envoy.service.auth.v3.Authorization/Check'
 const folder = mkdtempSync(join(tmpdir(), 'grpc-'))
 const path = (name: string) => join(folder, name)
-const open: { servers: GrpcServer[]; callers: Caller[] } = { servers: [], callers: [] }
-afterEach(async () => {
-  for (const each of open.callers.splice(0)) each.close()
-  for (const server of open.servers.splice(0)) await stop(server)
-  vi.restoreAllMocks()
-})
+afterEach(() => void vi.restoreAllMocks())
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-
-async function started(
-  check: unknown = () => allowed,
-  settings: Partial<GrpcSettings> = {},
-): Promise<string> {
-  const server = await createGrpcServer(
-    { ...SETTINGS, ...settings },
-    { check: check as Check, clock: Date.now, log: keptLog(), events: keptEvents() },
-  )
-  open.servers.push(server)
-  return server.address
-}
-
-function calling(address: string, as = credentials.createInsecure()): Caller {
-  const made = caller(address, as)
-  open.callers.push(made)
-  return made
-}
-
-async function refusal(settings: Partial<GrpcSettings>): Promise<string> {
-  const error = await started(undefined, settings).catch((thrown: unknown) => thrown)
-  expect(error).toBeInstanceOf(Unusable)
-  return (error as Unusable).message
-}
 
 describe('a call', () => {
   it.each<[string, () => string, RegExp]>([
@@ -65,9 +24,8 @@ describe('a call', () => {
     ['a host by its name', () => 'localhost:0', /^localhost:[1-9]\d+$/],
     ['a Unix socket', () => `unix:${path('call')}`, /^unix:.*\/call$/],
   ])('over %s is answered at the address that is told', async (_, grpc, told) => {
-    const address = await started((read: Parameters<Check>[0]) => refused(read().path === '/' ? 418 : 500), {
-      grpc: grpc(),
-    })
+    const check: Check = read => refused(read().path === '/' ? 418 : 500)
+    const { address } = await started({ grpc: grpc() }, check)
     expect(address).toMatch(told)
     expect(await calling(address).check()).toMatchObject({ code: 7, status: 418 })
   })
@@ -80,13 +38,14 @@ describe('a call', () => {
     ['returns nothing', () => undefined, { code: 7, status: 500 }],
     ['throws a refusal', () => raise(new Denied('policy_denied')), { code: 7, status: 500 }],
   ])('is answered without a gRPC error where the check %s', async (_, check, expected) => {
-    expect(await calling(await started(check)).check()).toMatchObject(expected)
+    const { address } = await started({}, check as Check)
+    expect(await calling(address).check()).toMatchObject(expected)
   })
 
   it('is answered although thousands beside it on its connection are reset', async () => {
     const reply = Promise.withResolvers<Reply>()
-    const address = await started(() => reply.promise)
-    const session = connectHttp2(`http://${address}`)
+    const { address } = await started({}, () => reply.promise)
+    const session = connection(`http://${address}`)
     let gone = 'is there'
     session.on('goaway', code => {
       gone = `GOAWAY ${code}`
@@ -105,13 +64,13 @@ describe('a call', () => {
     await new Promise(resolve => session.ping(resolve))
     expect(gone).toBe('is there')
     expect(bystander.destroyed).toBe(false)
-    session.destroy()
     reply.resolve(allowed)
   })
 
   it('is answered without a gRPC error where the check never ends', async () => {
     const reply = Promise.withResolvers<Reply>()
-    const envoy = calling(await started(() => reply.promise, { check_timeout: 20 }))
+    const { address } = await started({ check_timeout: 20 }, () => reply.promise)
+    const envoy = calling(address)
     expect(await envoy.check()).toMatchObject({ code: 7, status: 503, body: '{"error":"deadline"}' })
     reply.resolve(allowed)
     expect(await envoy.health('')).toBe('NOT_SERVING')
@@ -119,7 +78,7 @@ describe('a call', () => {
 
   it('brings how long Envoy waits', async () => {
     const left: number[] = []
-    const address = await started((_: unknown, { at }: Deadline) => {
+    const { address } = await started({}, (_, { at }) => {
       left.push(at - Date.now())
       return allowed
     })
@@ -132,7 +91,7 @@ describe('a call', () => {
   it('that Envoy cancels stops its check, which may still end', async () => {
     const ended = Promise.withResolvers<unknown>()
     let begun: () => void = () => undefined
-    const address = await started(async (_: unknown, deadline: Deadline): Promise<Reply> => {
+    const { address } = await started({}, async (_, deadline) => {
       const signal = deadline.signal()
       await new Promise(resolve => {
         signal.addEventListener('abort', resolve)
@@ -153,7 +112,8 @@ describe('a call', () => {
   })
 
   it('that cannot be decoded is refused by the check', async () => {
-    const envoy = calling(await started(deciding))
+    const { address } = await started({}, deciding)
+    const envoy = calling(address)
     expect(await envoy.check(Buffer.from('garbage'))).toMatchObject({
       status: 400,
       body: 'request_malformed',
@@ -166,14 +126,15 @@ describe('a call', () => {
     ['4 MiB and a byte', 4 * 1024 * 1024 + 1, { status: 400, body: 'request_too_large' }],
     ['20 MiB', 20 * 1024 * 1024, { status: 400, body: 'request_too_large' }],
   ])('of %s is for the check to refuse, and is no gRPC error', async (_, bytes, answer) => {
-    const envoy = calling(await started(deciding))
+    const { address } = await started({}, deciding)
+    const envoy = calling(address)
     const padding = message(99, Buffer.alloc(bytes - REQUEST.length - 6))
     expect(await envoy.check(Buffer.concat([REQUEST, padding]))).toMatchObject(answer)
     expect(await envoy.check()).toMatchObject({ code: 0 })
   })
 
   it('is answered after somebody sent what is no HTTP/2', async () => {
-    const address = await started()
+    const { address } = await started()
     const envoy = calling(address)
     await envoy.check()
     for (const garbage of [
@@ -210,15 +171,13 @@ describe('an address', () => {
     ['127.0.0.1:0', 0],
     ['localhost:0', 0],
   ])('%s without TLS is warned of where others can reach it', async (grpc, warnings) => {
-    const log = keptLog()
-    const deps = { check: () => allowed, clock: Date.now, log, events: keptEvents() }
-    open.servers.push(await createGrpcServer({ ...SETTINGS, grpc }, deps))
+    const { log } = await started({ grpc })
     expect(log.lines.filter(({ level }) => level === 'warn')).toHaveLength(warnings)
   })
 
   it('that is in use is refused by the name of its setting, and in one message', async () => {
     const printed = vi.spyOn(console, 'error')
-    const address = await started()
+    const { address } = await started()
     expect(await refusal({ grpc: address })).toMatch(/^listen\.grpc: .*EADDRINUSE/)
     expect(await refusal({ grpc: address })).toContain(address)
     expect(printed).not.toHaveBeenCalled()
@@ -237,7 +196,10 @@ describe('an address', () => {
   })
 
   it('may be one of IPv6, in brackets', async () => {
-    const outcome = await started(undefined, { grpc: '[::1]:0' }).catch((error: Error) => error.message)
+    const outcome = await started({ grpc: '[::1]:0' }).then(
+      ({ address }) => address,
+      (error: Error) => error.message,
+    )
     // Not every machine has IPv6; but none may look for a host of that name.
     expect(outcome).toMatch(/^\[::1\]:[1-9]\d+$|EADDRNOTAVAIL|EAFNOSUPPORT/)
   })
@@ -249,13 +211,13 @@ describe('an address', () => {
     linkSync(path('stale'), path('taken'))
     await new Promise(resolve => stale.close(resolve))
     const grpc = `unix:${path('taken')}`
-    expect(await started(undefined, { grpc })).toBe(grpc)
+    expect((await started({ grpc })).address).toBe(grpc)
     expect(await calling(grpc).check()).toMatchObject({ code: 0 })
   })
 
   it('that is a socket of a process that listens is left to it', async () => {
     const grpc = `unix:${path('live')}`
-    await started(undefined, { grpc })
+    await started({ grpc })
     expect(await refusal({ grpc })).toMatch(/^listen\.grpc: another process is listening/)
     expect(await calling(grpc).check()).toMatchObject({ code: 0 })
   })
@@ -268,79 +230,9 @@ describe('an address', () => {
 
   it('that is a socket is gone after the end', async () => {
     const grpc = `unix:${path('ended')}`
-    await started(undefined, { grpc })
+    const { server } = await started({ grpc })
     expect(existsSync(path('ended'))).toBe(true)
-    await stop(open.servers.pop() as GrpcServer)
+    await stop(server)
     expect(existsSync(path('ended'))).toBe(false)
   })
-})
-
-describe('TLS', () => {
-  const make = certificatesIn(folder)
-  let ca: Certificate
-  let between: Certificate
-  let server: Certificate
-  let envoy: Certificate
-  let strange: Certificate
-  beforeAll(() => {
-    ca = make.authority('ca')
-    between = make.authority('between', 'ca')
-    server = make.leaf('server', 'between')
-    envoy = make.leaf('envoy', 'ca')
-    make.authority('strange-ca')
-    strange = make.leaf('strange', 'strange-ca')
-    make.write('chain', Buffer.concat([server.pem, between.pem]))
-  })
-  const one = () => ({ cert: path('chain'), key: server.key })
-  const both = () => ({ ...one(), client_ca: ca.crt })
-  const without = () => credentials.createSsl(ca.pem)
-  const as = ({ keyPem, pem }: Certificate) => credentials.createSsl(ca.pem, keyPem, pem)
-
-  it.each<[string, () => Partial<GrpcSettings>]>([
-    ['TCP', () => ({})],
-    ['a Unix socket', () => ({ grpc: `unix:${path('tls')}` })],
-  ])('answers who trusts its CA, by its whole chain, over %s', async (_, settings) => {
-    const address = await started(undefined, { ...settings(), tls: one() })
-    expect(await calling(address, without()).check()).toMatchObject({ code: 0 })
-  })
-
-  it.each<[string, () => Certificate]>([
-    ['of its CA', () => envoy],
-    ['of a CA below it', () => chained(make.leaf('below', 'between'))],
-  ])('with client_ca answers who shows a certificate %s', async (_, shown) => {
-    const address = await started(undefined, { tls: both() })
-    const client = calling(address, as(shown()))
-    expect(await client.check()).toMatchObject({ code: 0 })
-    expect(await client.health('')).toBe('NOT_SERVING')
-  })
-
-  it.each<[string, () => ReturnType<typeof without>]>([
-    ['no certificate', without],
-    ['the certificate of another CA', () => as(strange)],
-    ['a certificate that signed itself', () => as(make.leaf('self'))],
-    ['no TLS', credentials.createInsecure],
-  ])('with client_ca asks no check, and tells no health, for who shows %s', async (_, shown) => {
-    const check = vi.fn(() => allowed)
-    const client = calling(await started(check, { tls: both() }), shown())
-    await expect(client.check()).rejects.toMatchObject({ code: status.UNAVAILABLE })
-    await expect(client.health('')).rejects.toMatchObject({ code: status.UNAVAILABLE })
-    expect(check).not.toHaveBeenCalled()
-  })
-
-  it.each<[string, () => NonNullable<GrpcSettings['tls']>, RegExp]>([
-    ['a key of another certificate', () => ({ ...one(), key: envoy.key }), /^listen\.tls: .*envoy\.key/],
-    ['no such file', () => ({ ...one(), cert: path('absent') }), /^listen\.tls\.cert: .*absent \(ENOENT\)/],
-    [
-      'a CA that is none',
-      () => ({ ...one(), client_ca: server.key }),
-      /^listen\.tls\.client_ca: .*server\.key/,
-    ],
-  ])('does not begin with %s, and takes no address', async (_, tls, message) => {
-    expect(await refusal({ grpc: `unix:${path('broken')}`, tls: tls() })).toMatch(message)
-    expect(existsSync(path('broken'))).toBe(false)
-  })
-
-  function chained({ crt, key, keyPem, pem }: Certificate): Certificate {
-    return { crt, key, keyPem, pem: Buffer.concat([pem, between.pem]) }
-  }
 })
