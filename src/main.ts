@@ -172,24 +172,28 @@ function serviceLog(): Log {
 async function serve(config: string): Promise<undefined> {
   const log = serviceLog()
   let service: Service | undefined
-  let ending = false
-  const end = (code: number, why: object, message: string) => {
-    if (ending) return
-    ending = true
-    log.info(why, message)
+  let draining = false
+  let exitCode: number = EXIT.ok
+  const drain = () => {
+    if (draining) return
+    draining = true
     // Nobody was answered yet.
-    if (service === undefined) process.exit(code)
+    if (service === undefined) process.exit(exitCode)
     service.stop().then(
       () => {
         log.info({}, 'drained')
-        process.exit(code)
+        process.exit(exitCode)
       },
       () => process.exit(EXIT.failed),
     )
   }
+  const leave = (signal: string) => {
+    if (!draining) log.info({ signal }, 'draining')
+    drain()
+  }
   const onceStarted = (act: (service: Service) => void) => () => void starting.then(act, () => undefined)
-  process.on('SIGTERM', signal => end(EXIT.ok, { signal }, 'draining'))
-  process.on('SIGINT', signal => end(EXIT.ok, { signal }, 'draining'))
+  process.on('SIGTERM', leave)
+  process.on('SIGINT', leave)
   process.on(
     'SIGHUP',
     onceStarted(({ reload }) => void reload()),
@@ -199,13 +203,12 @@ async function serve(config: string): Promise<undefined> {
     onceStarted(({ reopen }) => reopen()),
   )
   // What state this leaves is not to be trusted with a request. Its message may quote one, its type cannot.
-  process.on('uncaughtException', error =>
-    end(
-      EXIT.failed,
-      error instanceof Error ? { error: error.name, at: frames(error) } : { error: typeof error },
-      'a fault inside: draining',
-    ),
-  )
+  process.on('uncaughtException', error => {
+    const what = error instanceof Error ? { error: error.name, at: frames(error) } : { error: typeof error }
+    log.error(what, 'a fault inside: draining')
+    exitCode = EXIT.failed
+    drain()
+  })
 
   const starting = startService(config, log)
   service = await starting

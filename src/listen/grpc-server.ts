@@ -2,10 +2,9 @@ import type { Http2Server } from 'node:http2'
 import { Server, ServerCredentials, setLogger } from '@grpc/grpc-js'
 import type { Check, Clock, Log } from '../types.ts'
 import { cannotListen, freeSocket, isLocal } from './address.ts'
-import { endAtAge } from './connection-age.ts'
 import { limitConnections, limitTlsConnections } from './connection-limit.ts'
 import { type CertificateEvents, reloadedCredentials } from './credentials.ts'
-import { drain } from './drain.ts'
+import { CONNECTIONS_MS, drain } from './drain.ts'
 import { CHECK_PATH, definition, extAuthz } from './ext-authz.ts'
 import { addHealth } from './health.ts'
 import { heldAnswers } from './held-answer.ts'
@@ -70,6 +69,8 @@ export async function createGrpcServer(
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': MOST_RECEIVED,
     'grpc.max_concurrent_streams': settings.max_concurrent_streams,
+    'grpc.max_connection_age_ms': settings.max_connection_age,
+    'grpc.max_connection_age_grace_ms': CONNECTIONS_MS,
     'grpc.keepalive_time_ms': settings.keepalive,
     'grpc.keepalive_timeout_ms': Math.min(settings.keepalive, LONGEST_SILENCE_MS),
     interceptors: [heldAnswers(CHECK_PATH, refuse)],
@@ -89,7 +90,8 @@ export async function createGrpcServer(
   for (const listener of internals.http2Servers.keys()) {
     const limit = tls ? limitTlsConnections : limitConnections
     limit(listener, settings.max_connections, deps.events.connectionRefused)
-    endAtAge(listener, settings.max_connection_age)
+    // Such as Envoy's health checks without `alpn_protocols`: Node would keep them for 10 s, past any drain.
+    listener.on('unknownProtocol', socket => socket.destroy())
   }
   if (!settings.tls && !isLocal(address))
     deps.log.warn({ grpc: address }, 'reachable from elsewhere without TLS: who stands in between decides')

@@ -1,8 +1,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { Agent, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { type Envoy, startEnvoy } from '../../deploy/demo/envoy.ts'
@@ -12,11 +10,11 @@ import { type Service, type ServiceConfig, startService, writeConfig } from '../
 import { startUpstream, type Upstream } from '../../deploy/demo/upstream.ts'
 import { replaceFile } from '../unit/replace-file.ts'
 import { records } from '../unit/whole-lines.ts'
+import { edited, leaveFirst } from './edited-envoy.ts'
+import { type Answered, LOAD, type Load, load, refused } from './load.ts'
 import { metric } from './metrics.ts'
 import { ALICE, buildBundle, patient } from './stack.ts'
 
-/** Requests that are on their way at any time: half of them on connections of their own, half on kept ones. */
-const LOAD = 16
 const RELOADS = 10
 const POLICY = readFileSync(join(import.meta.dirname, 'policy.rego'), 'utf8')
 
@@ -37,7 +35,7 @@ beforeAll(async () => {
   replicas.push(await startReplica('a'), await startReplica('b'))
   const [a, b] = replicas as [Replica, Replica]
   const ports = { listener: 0, admin: 0, authz: a.service.grpcPort, upstream: upstream.port }
-  envoy = await startEnvoy(processes, folder, ports, config => patient(withEndpoint(config, b)))
+  envoy = await startEnvoy(processes, folder, ports, config => withEndpoint(b)(patient(config)))
   await Promise.all(replicas.map(heardHealthy))
 }, 60_000)
 afterAll(async () => {
@@ -90,75 +88,6 @@ async function startReplica(name: string): Promise<Replica> {
   return replica
 }
 
-interface Answered {
-  readonly status: number
-  readonly body: string
-  /** How many requests had begun before it. */
-  readonly turn: number
-  /** What the upstream was given, where it was asked. */
-  readonly decisionId?: string
-  readonly requestId?: string
-  readonly agent?: string
-}
-
-interface Load {
-  readonly answers: Answered[]
-  /** How many requests have begun. */
-  begun(): number
-  /** Until there are so many more answers. */
-  more(answers: number): Promise<void>
-  stop(): Promise<void>
-  /** The TCP connections that the kept half has used. */
-  keptConnections(): number
-}
-
-function load(): Load {
-  const answers: Answered[] = []
-  let begun = 0
-  let kept = 0
-  let stopped = false
-  const ask = async (agent: Agent | false): Promise<Answered> => {
-    const turn = begun++
-    const { promise, resolve, reject } = Promise.withResolvers<Answered>()
-    const headers = { host: 'mail.example.com', authorization: `Bearer ${token}` }
-    const sent = request(
-      { host: '127.0.0.1', port: envoy.port, path: '/allowed', agent, headers },
-      response =>
-        text(response).then(body => {
-          if (agent && !sent.reusedSocket) kept++
-          const { statusCode: status = 0 } = response
-          if (status !== 200) return resolve({ status, body, turn })
-          const seen = JSON.parse(body).headers
-          const [decisionId, requestId] = [seen['x-authz-decision-id'], seen['x-request-id']]
-          resolve({ status, body: '', turn, decisionId, requestId, agent: seen['x-agent-id'] })
-        }, reject),
-    )
-    sent.once('error', reject).end()
-    return promise
-  }
-  const clients = Array.from({ length: LOAD }, async (_, i) => {
-    const agent = i % 2 === 0 && new Agent({ keepAlive: true, maxSockets: 1 })
-    while (!stopped) answers.push(await ask(agent))
-    if (agent) agent.destroy()
-  })
-  // A client that fails is told when the load ends.
-  for (const client of clients) client.catch(() => undefined)
-  return {
-    answers,
-    begun: () => begun,
-    async more(wanted) {
-      const enough = answers.length + wanted
-      await until('answers', () => answers.length >= enough || undefined)
-    },
-    async stop() {
-      stopped = true
-      await Promise.all(clients)
-    },
-    keptConnections: () => kept,
-  }
-}
-
-const refused = (answers: readonly Answered[]) => answers.filter(({ status }) => status !== 200)
 const sample = ({ service }: Replica, name: string) => metric(service.adminUrl, `agent_authz_${name}`)
 const retries = () => envoy.stat('cluster.agent-authz.upstream_rq_retry')
 const lines = () => replicas.flatMap(replica => replica.lines())
@@ -214,7 +143,7 @@ async function backAgain(replica: Replica): Promise<void> {
 describe('two instances under load', () => {
   it('are restarted one after the other, twice, and no request is refused', async () => {
     const asked = await retries()
-    const running = load()
+    const running = load(envoy.port, token)
     const written = await linesOf(running, async () => {
       await running.more(100)
       for (const replica of [...replicas, ...replicas]) {
@@ -234,7 +163,7 @@ describe('two instances under load', () => {
 
   it('read everything anew ten times, and no request is refused', async () => {
     const asked = await retries()
-    const running = load()
+    const running = load(envoy.port, token)
     const loads = 'configuration_loads_total{outcome="ok"}'
     const written = await linesOf(running, async () => {
       for (let turn = 0; turn < RELOADS; turn++)
@@ -255,7 +184,7 @@ describe('two instances under load', () => {
 
   it('lose one to SIGKILL, and with it no more than the requests that were on their way', async () => {
     const [killed] = replicas as [Replica]
-    const running = load()
+    const running = load(envoy.port, token)
     await running.more(200)
     const before = running.answers.length
     killed.service.process.signal('SIGKILL')
@@ -277,19 +206,9 @@ describe('two instances under load', () => {
   }, 60_000)
 })
 
-function withEndpoint(config: string, { service }: Replica): string {
-  const document = parse(config)
-  const [authz, upstream] = document.static_resources.clusters
-  authz.load_assignment.endpoints[0].lb_endpoints.push({
-    endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: service.grpcPort } } },
+const withEndpoint = ({ service }: Replica) =>
+  edited(({ authz, upstream }) => {
+    const endpoint = { address: { socket_address: { address: '127.0.0.1', port_value: service.grpcPort } } }
+    authz.load_assignment.endpoints[0]?.lb_endpoints.push({ endpoint })
+    leaveFirst(upstream)
   })
-  // The upstream closes what is idle for 5 s. A request that meets this is 503, and no fault of ours.
-  upstream.typed_extension_protocol_options = {
-    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-      '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-      common_http_protocol_options: { idle_timeout: '2s' },
-      explicit_http_config: { http_protocol_options: {} },
-    },
-  }
-  return stringify(document)
-}

@@ -35,6 +35,14 @@ function fullPipe(path: string): number {
   return full
 }
 
+/**
+ * Whether a write waits for the reader is one setting for all who were given this end of the pipe. Node switches waiting
+ * off for itself, and on again for whatever it starts.
+ */
+function shareWithAnother(stderr: number): void {
+  execFileSync('true', { stdio: ['ignore', 'ignore', stderr] })
+}
+
 describe('standard output', TOGETHER, () => {
   it.for<[args: string[]]>([[['--help']], [['--version']], [['config', 'schema']]])(
     'may be closed before %j is read, which is no fault',
@@ -66,30 +74,35 @@ describe('standard output', TOGETHER, () => {
 })
 
 describe('where what it writes is not taken', TOGETHER, () => {
-  it.for<[what: string, opened: (pipe: string) => number]>([
+  it.for<[what: string, opened: (pipe: string) => number, meanwhile?: (stderr: number) => void]>([
     ['full', () => openSync('/dev/full', 'w')],
     ['a pipe that nobody reads', fullPipe],
-  ])('it serves on when standard error is %s, and ends as it is told', async ([, opened], { at, launch }) => {
-    const admin = await vacantAddress()
-    const full = opened(at.path('pipe'))
-    const file = at.configure(config => set({ admin })(config.listen))
-    const { child, ended } = launch(file, { stdout: 'ignore', stderr: full })
-    closeSync(full)
-    const healthy = () =>
-      fetch(`http://${admin}/healthz`).then(
-        ({ ok }) => ok,
-        () => false,
+    ['a pipe that nobody reads, and that another makes wait for its reader', fullPipe, shareWithAnother],
+  ])(
+    'it serves on when standard error is %s, and ends as it is told',
+    async ([, opened, meanwhile], { at, launch }) => {
+      const admin = await vacantAddress()
+      const full = opened(at.path('pipe'))
+      const file = at.configure(config => set({ admin })(config.listen))
+      const { child, ended } = launch(file, { stdout: 'ignore', stderr: full })
+      const healthy = () =>
+        fetch(`http://${admin}/healthz`).then(
+          ({ ok }) => ok,
+          () => false,
+        )
+      await eventually('it to be up', healthy)
+      meanwhile?.(full)
+      closeSync(full)
+      child.kill('SIGHUP')
+      await eventually(
+        'it to tell that it has read its configuration',
+        async () => (await metrics(`http://${admin}`)).get(LOADS) === 2,
       )
-    await eventually('it to be up', healthy)
-    child.kill('SIGHUP')
-    await eventually(
-      'it to tell that it has read its configuration',
-      async () => (await metrics(`http://${admin}`)).get(LOADS) === 2,
-    )
-    expect(await healthy()).toBe(true)
-    child.kill('SIGTERM')
-    expect(await ended()).toEqual([0, null])
-  })
+      expect(await healthy()).toBe(true)
+      child.kill('SIGTERM')
+      expect(await ended()).toEqual([0, null])
+    },
+  )
 
   it('it serves on when nobody reads its standard error any more', async ({ at, serve }) => {
     const serving = await serve()
