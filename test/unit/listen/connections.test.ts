@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { connect as connectTcp } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { connect as connectTls } from 'node:tls'
 import { credentials } from '@grpc/grpc-js'
 import { afterAll, afterEach, expect, it, vi } from 'vitest'
@@ -58,6 +59,14 @@ it('with TLS those count that have finished it: who says nothing takes no place,
   envoy.close()
   await vi.waitFor(() => calling(address, credentials.createSsl(pem)).check(), 10_000)
   for (const other of others) other.destroy()
+})
+
+it('one over TLS that names no protocol, as health checks may, is closed without waiting for it to leave', async () => {
+  const { crt: cert, key, pem: ca } = make.leaf('unnamed')
+  const { port } = await started({ tls: { cert, key } })
+  const peer = connectTls({ port, host: '127.0.0.1', ca, servername: 'authz.example.com' })
+  // node:http2 would answer it, and keep it for 10 s.
+  expect(await buffer(peer)).toHaveLength(0)
 })
 
 it('tells how many streams a connection may have', async () => {

@@ -3,7 +3,6 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connect as connectTls } from 'node:tls'
 import { type ServiceError, status } from '@grpc/grpc-js'
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Denied } from '../../../src/denied.ts'
@@ -126,17 +125,6 @@ describe('a server that leaves', () => {
     await over
   })
 
-  it('ends at once though a peer over TLS named no protocol, as health checks do, and does not leave', async () => {
-    await started(undefined, tls())
-    const told = { port: portOf(server), host: '127.0.0.1', rejectUnauthorized: false, allowHalfOpen: true }
-    const peer = connectTls(told)
-    sockets.push(peer.on('error', () => undefined).resume())
-    await once(peer, 'end')
-    leave()
-    await vi.advanceTimersByTimeAsync(2_000)
-    await over
-  })
-
   it.each<[string, () => string]>([
     ['TCP', () => '127.0.0.1:0'],
     ['a host by its name', () => 'localhost:0'],
@@ -207,12 +195,10 @@ async function watching(): Promise<void> {
 }
 
 async function silent(): Promise<void> {
-  const socket = connect(portOf(server), '127.0.0.1').on('error', () => undefined)
+  const socket = connect(Number(server.address.split(':')[1]), '127.0.0.1').on('error', () => undefined)
   sockets.push(socket)
   await once(socket, 'connect')
 }
-
-const portOf = ({ address }: GrpcServer) => Number(address.split(':')[1])
 
 function tls(): Partial<GrpcSettings> {
   const { crt, key } = certificatesIn(folder).leaf('server')
