@@ -8,7 +8,7 @@ import { createDecide, type DecideRoom } from './decide/decide.ts'
 import { gather } from './gather/gather.ts'
 import { createIdentify, type IdentifyRoom } from './identify/identify.ts'
 import { createListen } from './listen/listen.ts'
-import { createMetrics, createRecord, type Metrics, type RecordRoom } from './record/record.ts'
+import { createMetrics, createRecord, inSamePlace, type Metrics, type RecordRoom } from './record/record.ts'
 import { respond } from './respond/respond.ts'
 import type { Check, Clock, Log } from './types.ts'
 import { asUnusable } from './unusable.ts'
@@ -42,7 +42,7 @@ export async function startService(file: string, log: Log): Promise<Service> {
   let config = readConfig(file)
   const { listen: listening } = config
   let record = createRecord(config.decision_log, { clock, log, metrics })
-  metrics.pendingLogBytes(() => record.pendingBytes())
+  metrics.pendingLogBytes(() => [record, ...unwritten].reduce((sum, each) => sum + each.pendingBytes(), 0))
   // In-flight checks of a configuration that was replaced write to the log that is open now.
   const currentRecord: Pick<RecordRoom, 'hasRoom' | 'record'> = {
     hasRoom: () => record.hasRoom(),
@@ -119,7 +119,7 @@ export async function startService(file: string, log: Log): Promise<Service> {
   async function replaceConfiguration(): Promise<void> {
     watched.reading()
     const next = readConfig(file)
-    const nextRecord = isDeepStrictEqual(next.decision_log, config.decision_log)
+    const nextRecord = inSamePlace(next.decision_log, config.decision_log)
       ? record
       : createRecord(next.decision_log, { clock, log, metrics })
     const previous = { engine, record }
@@ -132,6 +132,7 @@ export async function startService(file: string, log: Log): Promise<Service> {
       throw error
     })
     record = nextRecord
+    record.onFull(next.decision_log)
     if (!isDeepStrictEqual(next.listen, listening))
       log.warn({ file }, 'listen has changed: this part needs a restart, all others are in force')
     for (const { name } of config.issuers)

@@ -59,10 +59,11 @@ function parse(file: string): unknown {
   } catch (error) {
     throw new Unusable(`cannot read the configuration ${file} (${(error as NodeJS.ErrnoException).code})`)
   }
-  const document = parseDocument(text, { prettyErrors: true })
+  const document = parseDocument(text, { prettyErrors: true, stringKeys: true })
   const problems = [...document.errors, ...document.warnings].map(({ message, linePos }) => {
     const place = linePos ? `line ${linePos[0].line}: ` : ''
-    return `${place}${(message.split('\n')[0] as string).replace(/ at line \d+, column \d+:?$/, '')}`
+    const [what = ''] = message.replace(/^With stringKeys, /, '').split('\n')
+    return `${place}${what.replace(/ at line \d+, column \d+:?$/, '')}`
   })
   if (problems.length > 0) throw new Unusable([`${file} is not YAML:`, ...problems].join('\n  '))
   try {

@@ -121,7 +121,7 @@ function mint(issuer: string, key: { kid: string; privateKey: CryptoKey }, wante
     iss: wanted.iss ?? issuer,
     sub: wanted.sub,
     aud: wanted.aud,
-    iat: Math.min(now, exp) - 1,
+    iat: Math.min(now, exp - 1),
     exp,
     jti: crypto.randomUUID(),
     client_id: wanted.client_id ?? 'demo',

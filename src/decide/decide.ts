@@ -128,8 +128,12 @@ export async function createDecide(
     try {
       const next = await load()
       if (closed) return
+      const again = error !== null
       error = null
-      if (next.digest === policy.digest) return
+      if (next.digest === policy.digest) {
+        if (again) log.info({ file, revision: next.ref.revision }, 'the bundle is again the one that decides')
+        return
+      }
       policy = next
       events.policyLoaded(next.loadedAt)
       log.info({ file, revision: next.ref.revision }, 'a new policy decides')

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { ServerCredentials } from '@grpc/grpc-js'
-import type { Log } from '../types.ts'
+import type { Clock, Log } from '../types.ts'
 import { asUnusable } from '../unusable.ts'
 import { watchedFile } from '../watched-file.ts'
 import { type KeyPair, readKeyPair, type TlsSettings } from './key-pair.ts'
@@ -24,12 +24,13 @@ export interface Credentials {
  */
 export function reloadedCredentials(
   tls: TlsSettings,
-  { log, events }: { log: Log; events: CertificateEvents },
+  { clock, log, events }: { clock: Clock; log: Log; events: CertificateEvents },
 ): Credentials {
   const files = [tls.cert, tls.key, ...(tls.client_ca === undefined ? [] : [tls.client_ca])]
   const watched = files.map(watchedFile)
   let loaded = readKeyPair(tls)
-  events.certificateLoaded(loaded.notAfter)
+  let refused = false
+  tell(loaded)
   const credentials = ServerCredentials.createSsl(
     loaded.ca ?? null,
     [{ private_key: loaded.key, cert_chain: loaded.cert }],
@@ -46,20 +47,29 @@ export function reloadedCredentials(
   function reload(): void {
     try {
       const next = readKeyPair(tls)
-      if (isDeepStrictEqual(next, loaded)) return
+      const same = isDeepStrictEqual(next, loaded)
+      if (same && refused) log.info({}, 'the files of listen.tls are again those in force')
+      refused = false
+      if (same) return
       show(credentials, next)
       loaded = next
-      events.certificateLoaded(next.notAfter)
-      log.info(
-        { not_after: new Date(next.notAfter * 1000) },
-        'the certificate was read again and is shown from now on',
-      )
+      log.info({ not_after: ends(next) }, 'the certificate was read again and is shown from now on')
+      tell(next)
     } catch (thrown) {
+      refused = true
       events.certificateFailed()
       log.error({}, `${asUnusable(thrown).message}\nthe certificate before stays in force`)
     }
   }
+
+  function tell(pair: KeyPair): void {
+    events.certificateLoaded(pair.notAfter)
+    if (pair.notAfter * 1000 < clock())
+      log.warn({ not_after: ends(pair) }, 'the certificate has expired, and is shown all the same')
+  }
 }
+
+const ends = ({ notAfter }: KeyPair) => new Date(notAfter * 1000)
 
 /** What grpc-js keeps for its own kinds of credentials, and its types do not name. */
 interface Internals {

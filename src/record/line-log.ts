@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readSync, statSync, write, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, statSync, write } from 'node:fs'
 import { Unusable } from '../unusable.ts'
 import { unblocked } from './unblocked.ts'
 
@@ -40,10 +40,12 @@ export interface LineLog {
  * lost or cut while the process lives. Does not sync to disk.
  */
 export function createLineLog(path: string | undefined, events: LineLogEvents): LineLog {
-  let fd = path === undefined ? unblocked(1) : open(path)
+  let { fd, cut } = path === undefined ? { fd: unblocked(1), cut: false } : open(path)
   let waiting: string[] = []
   let waitingBytes = 0
   let batch: Buffer | undefined
+  /** Where the lines of the batch begin: behind the line end of one that was cut before, if need be. */
+  let begin = 0
   let written = 0
   let timer: NodeJS.Timeout | undefined
   let retrying = false
@@ -99,18 +101,28 @@ export function createLineLog(path: string | undefined, events: LineLogEvents): 
     timer = undefined
     if (writing || state === 'closed') return
     if (reopening) swap()
-    if (batch === undefined) {
-      if (waiting.length === 0) {
-        if (state !== 'open') finish()
-        return
-      }
-      batch = Buffer.from(`${waiting.join('\n')}\n`)
-      written = 0
-      waiting = []
-      waitingBytes = 0
+    if (batch === undefined && waiting.length === 0) {
+      if (state !== 'open') finish()
+      return
     }
+    batch ??= batchOf(waitingLines())
     writing = true
     write(fd, batch, written, batch.length - written, null, wrote)
+  }
+
+  function waitingLines(): Buffer {
+    const lines = Buffer.from(`${waiting.join('\n')}\n`)
+    waiting = []
+    waitingBytes = 0
+    return lines
+  }
+
+  function batchOf(lines: Buffer): Buffer {
+    const all = cut ? Buffer.concat([Buffer.of(LINE_END), lines]) : lines
+    begin = all.length - lines.length
+    cut = false
+    written = 0
+    return all
   }
 
   function wrote(error: NodeJS.ErrnoException | null, bytes: number): void {
@@ -150,11 +162,17 @@ export function createLineLog(path: string | undefined, events: LineLogEvents): 
       if (isOpen(path, fd)) return
       const next = open(path)
       closeSync(fd)
-      fd = next
-      if (batch && written > 0) written = batch.lastIndexOf(LINE_END, written - 1) + 1
+      fd = next.fd
+      cut = next.cut
+      if (batch) batch = batchOf(batch.subarray(linesWritten(batch)))
     } catch (error) {
       events.reopenFailed(error instanceof Unusable ? error.message : `cannot look at ${path}`)
     }
+  }
+
+  /** Where the first line begins that is not written whole. */
+  function linesWritten(bytes: Buffer): number {
+    return written > begin ? bytes.lastIndexOf(LINE_END, written - 1) + 1 : begin
   }
 
   function finish(): void {
@@ -174,18 +192,18 @@ function isOpen(path: string, fd: number): boolean {
 const { O_RDWR, O_APPEND, O_CREAT, O_NONBLOCK } = constants
 
 /**
- * Opens for appending. A file that ends in half a line, as a crash may leave it, is given its line end.
+ * Opens for appending. `cut`: it ends in half a line, as a crash may leave it, which wants its end first.
  * Without blocking: a pipe that nobody reads would hold a thread for ever, and with it the end of the
- * process.
+ * process. Writes nothing, so that a full disk does not keep the service from its start.
  */
-function open(path: string): number {
+function open(path: string): { fd: number; cut: boolean } {
   let fd: number | undefined
   try {
     fd = openSync(path, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK, 0o640)
     const { size } = fstatSync(fd)
     const last = Buffer.alloc(1)
-    if (size > 0 && readSync(fd, last, 0, 1, size - 1) === 1 && last[0] !== LINE_END) writeSync(fd, '\n')
-    return fd
+    const cut = size > 0 && readSync(fd, last, 0, 1, size - 1) === 1 && last[0] !== LINE_END
+    return { fd, cut }
   } catch (error) {
     if (fd !== undefined) closeSync(fd)
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'

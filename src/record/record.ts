@@ -24,12 +24,19 @@ export const decisionLogSettings = z
 
 export type DecisionLogSettings = z.infer<typeof decisionLogSettings>
 
+/** Whether both want their lines in the same place: then one record serves both, and nothing is reopened. */
+export function inSamePlace(one: DecisionLogSettings, other: DecisionLogSettings): boolean {
+  return one === 'none' || other === 'none' ? one === other : one.file === other.file
+}
+
 export interface RecordRoom {
   /** False: a line would be lost, and the settings say that then nothing is allowed. */
   hasRoom(): boolean
   /** The audit line and the metrics of one answer: both, or neither where it throws. */
   record(trail: Trail, reply: Reply): void
-  /** Lines not written yet. */
+  /** From now on, where no more lines can be kept. */
+  onFull(settings: DecisionLogSettings): void
+  /** Of the lines that are not written yet. */
   pendingBytes(): number
   /** Opens the file anew by its name, for log rotation. */
   reopen(): void
@@ -43,7 +50,8 @@ export function createRecord(
   { clock, log, metrics }: { clock: Clock; log: Log; metrics: Metrics },
 ): RecordRoom {
   const file = settings === 'none' ? undefined : settings.file
-  const refuses = settings !== 'none' && settings.on_full === 'refuse'
+  const refusing = (by: DecisionLogSettings) => by !== 'none' && by.on_full === 'refuse'
+  let refuses = refusing(settings)
   const lines: LineLog | undefined =
     settings === 'none'
       ? undefined
@@ -75,6 +83,9 @@ export function createRecord(
       if (!kept) metrics.logDropped()
       if (!kept && !dropping) log.error({ file }, 'the decision log is full; answers leave no line')
       dropping = !kept
+    },
+    onFull(by) {
+      refuses = refusing(by)
     },
     pendingBytes: () => lines?.pendingBytes() ?? 0,
     reopen: () => lines?.reopen(),

@@ -9,12 +9,14 @@ import {
   unlinkSync,
 } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parse, stringify } from 'yaml'
 import type { Answer } from '../../deploy/demo/client.ts'
 import { createProcesses, type Processes, until } from '../../deploy/demo/processes.ts'
 import { type Service, startService } from '../../deploy/demo/service.ts'
 import { type Configured, configured, reading } from '../unit/configured.ts'
 import { type Caller, caller } from '../unit/listen/callers.ts'
 import { encodeHttp } from '../unit/listen/wire/oracle.ts'
+import { replaceFile } from '../unit/replace-file.ts'
 import { records } from '../unit/whole-lines.ts'
 import { metric } from './metrics.ts'
 import { ALICE, echo, patient, type Stack, startStack } from './stack.ts'
@@ -129,6 +131,16 @@ describe('the decision log of a service behind Envoy', () => {
     const failing = (times: number) =>
       until('the log to fail', async () => (await sample(stack.service, 'errors_total')) === times)
 
+    const loads = () => metric(stack.service.adminUrl, 'agent_authz_configuration_loads_total{outcome="ok"}')
+    const whenFull = async (on_full: 'refuse' | 'drop') => {
+      const before = await loads()
+      const config = parse(readFileSync(stack.config, 'utf8'))
+      config.decision_log.on_full = on_full
+      replaceFile(stack.config, stringify(config))
+      stack.service.process.signal('SIGHUP')
+      await until('the configuration', async () => (await loads()) > before)
+    }
+
     it('has the line that was cut whole in the new file, once the full one is moved away', async () => {
       const ids = idsIn(file)
       // As much room again in the new file.
@@ -167,6 +179,13 @@ describe('the decision log of a service behind Envoy', () => {
         [401, 'token_missing'],
       ])
       ids.push(idOf(refused), ...others.map(idOf))
+      // What is to happen then can be changed while it is so.
+      await whenFull('drop')
+      ids.push(await allowed())
+      await whenFull('refuse')
+      const again = await stack.call('/allowed', { token })
+      expect(JSON.parse(again.body).error).toBe('log_full')
+      ids.push(idOf(again))
       expect((await fetch(`${stack.service.adminUrl}/healthz`)).status).toBe(200)
 
       limit('unlimited')
@@ -181,6 +200,7 @@ describe('the decision log of a service behind Envoy', () => {
       expect(await sample(stack.service, 'dropped_total')).toBe(ids.length - kept.length)
       expect(kept).toEqual(expect.arrayContaining([first, last]))
       expect(kept).not.toContain(idOf(refused))
+      expect(kept).not.toContain(idOf(again))
       expect(await sample(stack.service, 'errors_total')).toBe(2)
       client.close()
     })

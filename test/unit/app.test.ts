@@ -634,7 +634,7 @@ describe('a decision log that is swapped', () => {
     expect(lines.filter(line => JSON.parse(line).reason !== 'token_missing')).toEqual([])
   })
 
-  it('is the one whose waiting lines the metric counts, also after one that could not be used', async () => {
+  it('has its waiting lines counted, also after it was replaced or would have been', async () => {
     const pending = 'agent_authz_decision_log_pending_bytes'
     const service = await start(at.configure(set({ decision_log: { file: '/dev/full' } })))
     await service.ask()
@@ -644,7 +644,7 @@ describe('a decision log that is swapped', () => {
     expect(await service.sample(pending)).toBeGreaterThan(0)
     at.configure()
     await service.reload()
-    expect(await service.sample(pending)).toBe(0)
+    expect(await service.sample(pending)).toBeGreaterThan(0)
   })
 })
 

@@ -246,7 +246,6 @@ describe('an unknown key', () => {
     ],
     ['that is not there yet', `${MINIMAL}workers: 2`, 'workers: unknown key; did you mean issuers?'],
     ['that an object has anyway', `${MINIMAL}__proto__: {}`, '__proto__: unknown key; did you mean policy?'],
-    ['that is no text', `${MINIMAL}? [listen]\n: 1`, '[ listen ]: unknown key; did you mean listen?'],
   ])('is named with the nearest known one %s', (_, text, problem) => {
     expect(problems(text)).toEqual([problem])
   })
@@ -389,6 +388,7 @@ policy:`,
       MINIMAL.replace('    issuer:', '    name: corp\n    issuer:'),
       /^line 4: Map keys must be unique$/,
     ],
+    ['a key that is no text', `${MINIMAL}? [listen]\n: 1`, /^line 8: all keys must be strings$/],
     ['two documents', `${MINIMAL}---\n${MINIMAL}`, /^line 8: Source contains multiple documents/],
   ])('is refused with the line where it holds %s', (_, text, problem) => {
     const told = problems(text)

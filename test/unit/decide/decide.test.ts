@@ -282,6 +282,23 @@ describe('a bundle that cannot be used', () => {
     expect(room.status().error).toBeNull()
   })
 
+  it('is told to be gone when the one that decides is back in its place', async () => {
+    const { room, seen } = await start(ALLOW)
+    replace(Buffer.from('garbage'))
+    expect(await looked(seen)).toBe('failed')
+    replace(ALLOW)
+    vi.advanceTimersByTime(500)
+    await vi.waitFor(() =>
+      expect(seen.logs.at(-1)).toEqual([
+        'info',
+        { file: bundle, revision: 'allow' },
+        'the bundle is again the one that decides',
+      ]),
+    )
+    expect(room.status().error).toBeNull()
+    expect(seen.events).toEqual([LOADED, 'failed'])
+  })
+
   it('ends the start when it is not there', async () => {
     const settings = policySettings.parse({ bundle: join(folder, 'none') })
     await expect(createDecide(settings, watcher().deps)).rejects.toThrow('ENOENT')

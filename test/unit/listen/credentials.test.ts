@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { credentials, status } from '@grpc/grpc-js'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { GrpcSettings } from '../../../src/listen/grpc-server.ts'
 import { replaceFile } from '../replace-file.ts'
 import { allowed, REQUEST } from './callers.ts'
@@ -113,9 +113,32 @@ describe('files that are replaced', () => {
     const before = failures()
     await vi.waitFor(() => expect(failures()).toBeGreaterThan(before), 10_000)
     expect(await shown(port)).toBe('second')
+    replaceFile(tls.cert, second.pem)
+    const again = 'the files of listen.tls are again those in force'
+    await vi.waitFor(() => expect(log.lines.at(-1)?.message).toBe(again), 10_000)
+    expect(events.seen.filter(what => what === 'certificate loaded')).toHaveLength(2)
     held.end(allowed)
     expect(await answer).toMatchObject({ status: '0', answer: { code: 0 } })
     expect(await call(standing, frame(REQUEST))).toMatchObject({ status: '0', answer: { code: 0 } })
+  })
+
+  it('are told of when they have expired, at the start and later, and shown all the same', async () => {
+    const [first, second] = [make.leaf('over'), make.leaf('over-too')]
+    const tls = { cert: path('over.shown'), key: path('over.key.shown') }
+    const put = ({ pem, keyPem }: Certificate) => {
+      replaceFile(tls.key, keyPem)
+      replaceFile(tls.cert, pem)
+    }
+    put(first)
+    const expired = 'the certificate has expired, and is shown all the same'
+    const tomorrow = vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 2 * 24 * 60 * 60_000)
+    onTestFinished(() => tomorrow.mockRestore())
+    const { port, log } = await started({ tls })
+    const told = () => log.lines.filter(({ message }) => message === expired)
+    expect(told()).toMatchObject([{ level: 'warn', fields: { not_after: expect.any(Date) } }])
+    put(second)
+    await vi.waitFor(() => expect(told()).toHaveLength(2), 10_000)
+    expect(await shown(port)).toBe('over-too')
   })
 
   it('hold new clients to a new CA', async () => {

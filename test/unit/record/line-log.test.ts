@@ -288,6 +288,23 @@ describe('a disk that is full', () => {
     expect(wholeLines(path)).toEqual(wanted)
   })
 
+  it('keeps no service from its start, though the file ends in half a line', async () => {
+    const { path } = newFile('full-before')
+    const half = 'x'.repeat(32 * 1024)
+    writeFileSync(path, `whole\n${half}`)
+    expect(await fill(path, 'room')).toEqual({ told: ['failed EFBIG', 'recovered'], left: 0 })
+    expect(wholeLines(path)).toEqual(['whole', half, ...wanted])
+  })
+
+  it('leaves no mark of that half line in another file that it is given instead', async () => {
+    const { path } = newFile('full-moved')
+    writeFileSync(path, 'x'.repeat(32 * 1024))
+    expect(await fill(path, 'moved')).toMatchObject({ left: 0 })
+    const [, ...others] = readdirSync(folder).filter(name => name.startsWith('full-moved.'))
+    const files = [...others.map(name => join(folder, name)), path]
+    expect(files.flatMap(wholeLines)).toEqual(wanted)
+  })
+
   it('writes a line that it cut whole to the next file when the full one is moved away', async () => {
     const { path } = newFile('cut-moved')
     const { told, left } = await fill(path, 'moved')
