@@ -100,17 +100,19 @@ describe('the line log', () => {
 
 describe('a file that was there before', () => {
   it.each([
-    ['half a line of a crashed process', 'whole\nhal', ['whole', 'hal', 'next']],
-    ['whole lines', 'one\ntwo\n', ['one', 'two', 'next']],
-    ['nothing', '', ['next']],
-    ['an empty line', '\n', ['', 'next']],
-  ])('is written on where it held %s', async (_, before, after) => {
+    ['half a line of a crashed process', 'whole\nhal', ['whole', 'hal']],
+    ['whole lines', 'one\ntwo\n', ['one', 'two']],
+    ['nothing', '', []],
+    ['an empty line', '\n', ['']],
+  ])('is written on where it held %s', async (_, before, lines) => {
     const { path } = newFile('before')
     writeFileSync(path, before)
     const log = createLineLog(path, quiet)
     log.append('next')
+    await vi.waitFor(() => expect(log.pendingBytes()).toBe(0))
+    log.append('last')
     expect(await log.close(1_000)).toBe(0)
-    expect(wholeLines(path)).toEqual(after)
+    expect(wholeLines(path)).toEqual([...lines, 'next', 'last'])
   })
 })
 
@@ -239,10 +241,12 @@ describe('a disk that is full', () => {
     for (const line of wanted) log.append(line)
     await vi.waitFor(() => expect(told).toEqual(['failed ENOSPC']))
     unlinkSync(path)
+    // The other disk has met a crash.
+    writeFileSync(path, 'half')
     log.reopen()
     log.append('after')
     expect(await log.close(5_000)).toBe(0)
-    expect(wholeLines(path)).toEqual([...wanted, 'after'])
+    expect(wholeLines(path)).toEqual(['half', ...wanted, 'after'])
     expect(told).toEqual(['failed ENOSPC', 'recovered'])
   })
 
