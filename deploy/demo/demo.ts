@@ -38,7 +38,13 @@ async function main(): Promise<number> {
     print(partsTable(parts))
     if (stay) {
       print(howToTry(parts))
+      let stopping = false
+      void parts.service.process.ended.then(() => {
+        if (!stopping)
+          print('\nagent-authz has ended: Envoy refuses all requests now. Ctrl-C stops the rest.\n')
+      })
       await signalled()
+      stopping = true
       return 0
     }
     const rows = await playAll(scenarios, parts)

@@ -9,6 +9,8 @@ export interface Started {
   /** Everything it has written to standard output and standard error. */
   output(): string
   running(): boolean
+  /** When it has ended, however. */
+  readonly ended: Promise<void>
   signal(name: NodeJS.Signals): void
   /** SIGTERM, then SIGKILL after the cap; resolves when it is gone. */
   stop(): Promise<void>
@@ -42,13 +44,15 @@ export function createProcesses(folder: string): Processes {
       const child = spawn(command, args, { detached: true, stdio: ['ignore', log, log] })
       closeSync(log)
       alive.add(child)
-      child.once('exit', () => alive.delete(child))
-      // A command that cannot be run has no exit; waiting for it to be ready tells the rest.
-      child.once('error', () => alive.delete(child))
+      const ended = new Promise<void>(resolve => {
+        // A command that cannot be run has no exit; waiting for it to be ready tells the rest.
+        for (const event of ['exit', 'error']) child.once(event, () => resolve())
+      }).then(() => void alive.delete(child))
       return {
         pid: child.pid ?? 0,
         output: () => readFileSync(file, 'utf8'),
         running: () => alive.has(child),
+        ended,
         signal: signal => kill(child, signal),
         stop: () => end(child),
       }

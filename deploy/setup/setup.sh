@@ -67,11 +67,17 @@ step() { # WHAT COMMAND...: shows what the command said only where it failed
   shift
   say "$what ..."
   began=$(date +%s)
+  passed() { echo "$(($(date +%s) - began)) s"; }
+  # Its sleep outlives it by a moment, and must not hold what reads us or waits for the lock.
+  while sleep 30 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do say "  still at it after $(passed)"; done 9>&- &
+  ticker=$!
   "$@" >"$tmp/log" 2>&1 9>&- || {
     cat "$tmp/log" >&2
     fail "$what: failed, as told above. Tools that PATH has in the pinned version are not fetched"
   }
-  say "  done in $(($(date +%s) - began)) s"
+  kill "$ticker"
+  ticker=''
+  say "  done in $(passed)"
 }
 
 npm_fetch() {
@@ -107,7 +113,7 @@ WRAPPER
       ;;
     opa)
       # Distributions switch toolchain downloads off in go.env; a user who means it sets the variable.
-      step "building opa $OPA with go, which takes about two minutes" \
+      step "building opa $OPA with go, which takes two to four minutes" \
         env CGO_ENABLED=0 GOBIN="$PWD/$tmp" GOTMPDIR="$PWD/$tmp" GOTOOLCHAIN="${GOTOOLCHAIN:-auto}" \
         go install "github.com/open-policy-agent/opa@v$OPA"
       mv -f "$tmp/opa" "$bin/opa"
@@ -125,7 +131,8 @@ if command -v flock >/dev/null; then
     flock 9
   }
 fi
-trap 'rm -rf "$tmp"' EXIT
+ticker=''
+trap 'rm -rf "$tmp"; [ -z "$ticker" ] || kill "$ticker"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 rm -rf "$tmp"

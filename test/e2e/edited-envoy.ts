@@ -1,5 +1,6 @@
 import { parse, stringify } from 'yaml'
 import type { Certificate } from '../unit/listen/certificates.ts'
+import { readmeYaml } from './readme-yaml.ts'
 
 interface Named {
   readonly name: string
@@ -58,22 +59,10 @@ export function leaveFirst(upstream: Cluster): void {
   }
 }
 
-/** TLS to agent-authz, whose certificate must be of this authority; shown to it is Envoy's own. */
+/** TLS to agent-authz as README shows it: its certificate must be of this authority, Envoy shows its own. */
 export function overTls(authz: Cluster, { ca, own }: { ca: string; own: Certificate }): void {
-  authz.transport_socket = {
-    name: 'tls',
-    typed_config: {
-      '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext',
-      sni: 'authz.example.com',
-      common_tls_context: {
-        // Checks say so anyway, health checks do not, and would be refused.
-        alpn_protocols: ['h2'],
-        tls_certificates: [{ certificate_chain: { filename: own.crt }, private_key: { filename: own.key } }],
-        validation_context: {
-          trusted_ca: { filename: ca },
-          match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: 'authz.example.com' } }],
-        },
-      },
-    },
-  }
+  const files: { [shown: string]: string } = { 'envoy.crt': own.crt, 'envoy.key': own.key, 'ca.crt': ca }
+  const shown = readmeYaml('The gRPC port decides about access')
+  const used = shown.replace(/filename: (\S+)/g, (_, file: string) => `filename: ${files[file]}`)
+  authz.transport_socket = parse(used).transport_socket
 }

@@ -5,17 +5,16 @@ import { join } from 'node:path'
 import { afterAll, expect, it } from 'vitest'
 import { parse, stringify } from 'yaml'
 import { certificatesIn } from '../unit/listen/certificates.ts'
+import { readmeYaml } from './readme-yaml.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const folder = mkdtempSync(join(tmpdir(), 'agent-authz-readme-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 it('shows parts for jwt_authn that Envoy takes, each in its place in envoy/envoy.yaml', () => {
-  const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
-  const block = /^### Tokens that Envoy verified$[\s\S]*?^```yaml\n([\s\S]*?)^```/m.exec(readme)?.[1] ?? ''
   const authority = certificatesIn(folder).authority('ca').crt
   // A comment says of each part where it belongs.
-  const [filter, authz, route, cluster] = block
+  const [filter, authz, route, cluster] = readmeYaml('### Tokens that Envoy verified\n')
     .replace('/etc/ssl/certs/ca-certificates.crt', authority)
     .split(/^# .*$/m)
     .slice(1)

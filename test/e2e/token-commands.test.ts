@@ -93,6 +93,14 @@ describe('token mint', TOGETHER, () => {
       expect(inspected.stdout).toContain(`\n${line}\n`)
   })
 
+  it('may live as long as max_lifetime allows, and is taken', async ({ at, issuer, minted, runOn }) => {
+    const { stdout } = await minted('--ttl', '900')
+    const config = at.configure(({ issuers }) =>
+      set({ issuer: issuer.url, jwks_file: undefined, max_lifetime: '15m' })(issuers[0]),
+    )
+    expect(await runOn(stdout, 'token', 'inspect', '--config', config)).toMatchObject({ code: 0 })
+  })
+
   it('is 1 where the issuer makes no such token, and says why', async ({ minted }) => {
     const { code, stdout, stderr } = await minted('--ttl', '9999')
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })

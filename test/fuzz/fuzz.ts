@@ -56,7 +56,8 @@ async function main(): Promise<number> {
     runs.push(run)
     const finding = await runFor((minutes * 60_000) / targets.length, run, seed)
     run.ended = performance.now()
-    endLine()
+    if (process.stdout.isTTY) endLine()
+    else showProgress(rowOf(run))
     if (finding) {
       process.stdout.write(`\n${told(finding)}\nIt is written to ${save(finding)}\n`)
       summarise(runs)
@@ -90,7 +91,7 @@ function showProgress(line: string): void {
 }
 
 function endLine(): void {
-  if (process.stdout.isTTY) process.stdout.write('\r\x1b[K')
+  process.stdout.write('\r\x1b[K')
 }
 
 function summarise(runs: readonly Run[]): void {
