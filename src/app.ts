@@ -8,7 +8,7 @@ import { createDecide, type DecideRoom } from './decide/decide.ts'
 import { gather } from './gather/gather.ts'
 import { createIdentify, type IdentifyRoom } from './identify/identify.ts'
 import { createListen } from './listen/listen.ts'
-import { createMetrics, createRecord, inSamePlace, type Metrics, type RecordRoom } from './record/record.ts'
+import { createMetrics, createRecord, type Metrics, type RecordRoom } from './record/record.ts'
 import { respond } from './respond/respond.ts'
 import type { Check, Clock, Log } from './types.ts'
 import { asUnusable } from './unusable.ts'
@@ -119,16 +119,17 @@ export async function startService(file: string, log: Log): Promise<Service> {
   async function replaceConfiguration(): Promise<void> {
     watched.reading()
     const next = readConfig(file)
-    const nextRecord = inSamePlace(next.decision_log, config.decision_log)
-      ? record
-      : createRecord(next.decision_log, { clock, log, metrics })
+    const nextRecord =
+      [record, ...unwritten].find(each => each.resume(next.decision_log)) ??
+      createRecord(next.decision_log, { clock, log, metrics })
+    unwritten.delete(nextRecord)
     const previous = { engine, record }
     engine = await createEngine(
       next,
       { clock, log, metrics, record: currentRecord },
       { config, ...engine },
-    ).catch(async (error: unknown) => {
-      if (nextRecord !== record) await nextRecord.close(0)
+    ).catch((error: unknown) => {
+      if (nextRecord !== record) retire(nextRecord)
       throw error
     })
     record = nextRecord

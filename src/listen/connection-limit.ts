@@ -10,10 +10,14 @@ interface Internals {
   readonly _parent: Socket
 }
 
+/** Closes what is in the middle of TLS, for a server that leaves. */
+type Leave = () => void
+
 /** Closes what comes beyond `most` connections, and tells `refused` of each. */
-export function limitConnections(listener: Http2Server, most: number, refused: () => void): void {
+export function limitConnections(listener: Http2Server, most: number, refused: () => void): Leave {
   listener.maxConnections = most
   listener.on('drop', refused)
+  return () => undefined
 }
 
 /**
@@ -21,7 +25,7 @@ export function limitConnections(listener: Http2Server, most: number, refused: (
  * shown no certificate takes no place from who has. Of those in the middle of it, the oldest is closed for
  * the newest.
  */
-export function limitTlsConnections(listener: Http2Server, most: number, refused: () => void): void {
+export function limitTlsConnections(listener: Http2Server, most: number, refused: () => void): Leave {
   const handshakes = new Set<Socket>()
   let connections = 0
   listener.on('connection', (socket: Socket) => {
@@ -36,6 +40,10 @@ export function limitTlsConnections(listener: Http2Server, most: number, refused
     connections++
     socket.once('close', () => connections--)
   })
+
+  return () => {
+    for (const socket of handshakes) socket.destroy()
+  }
 
   function refuse(socket: Socket): void {
     handshakes.delete(socket)

@@ -87,9 +87,10 @@ export async function createGrpcServer(
       tls?.close()
       throw error
     })
+  const limit = tls ? limitTlsConnections : limitConnections
+  const leave: (() => void)[] = []
   for (const listener of internals.http2Servers.keys()) {
-    const limit = tls ? limitTlsConnections : limitConnections
-    limit(listener, settings.max_connections, deps.events.connectionRefused)
+    leave.push(limit(listener, settings.max_connections, deps.events.connectionRefused))
     // Such as Envoy's health checks without `alpn_protocols`: Node would keep them for 10 s, past any drain.
     listener.on('unknownProtocol', socket => socket.destroy())
   }
@@ -108,7 +109,10 @@ export async function createGrpcServer(
           health.serving(false)
           tls?.close()
         },
-        heard: health.endWatches,
+        heard() {
+          health.endWatches()
+          for (const each of leave) each()
+        },
         ended,
       }),
   }

@@ -29,9 +29,12 @@ export interface LineLog {
   reopen(): void
   /**
    * Writes what is pending, then takes no more. Resolves after at most `patience` ms, to the number of bytes
-   * not written by then; these are still tried, but do not keep the process alive. May be asked again.
+   * not written by then, 0 where it was resumed. These are still tried, but do not keep the process alive.
+   * May be asked again.
    */
   close(patience: number): Promise<number>
+  /** Takes lines again after `close`, unless all was written already and it is closed. */
+  resume(): boolean
 }
 
 /**
@@ -83,8 +86,16 @@ export function createLineLog(path: string | undefined, events: LineLogEvents): 
         })
       })
       if (state === 'closing') state = 'abandoned'
-      return pending()
+      return hasLeft() ? pending() : 0
     },
+    resume() {
+      if (state !== 'closed') state = 'open'
+      return state === 'open'
+    },
+  }
+
+  function hasLeft(): boolean {
+    return state !== 'open'
   }
 
   function pending(): number {

@@ -24,17 +24,17 @@ export const decisionLogSettings = z
 
 export type DecisionLogSettings = z.infer<typeof decisionLogSettings>
 
-/** Whether both want their lines in the same place: then one record serves both, and nothing is reopened. */
-export function inSamePlace(one: DecisionLogSettings, other: DecisionLogSettings): boolean {
-  return one === 'none' || other === 'none' ? one === other : one.file === other.file
-}
-
 export interface RecordRoom {
   /** False: a line would be lost, and the settings say that then nothing is allowed. */
   hasRoom(): boolean
   /** The audit line and the metrics of one answer: both, or neither where it throws. */
   record(trail: Trail, reply: Reply): void
-  /** From now on, where no more lines can be kept. */
+  /**
+   * Whether these settings want their lines where this record writes them, or still writes them after
+   * `close`; then it takes lines again. Only one may write to a place: another would cut its lines.
+   */
+  resume(settings: DecisionLogSettings): boolean
+  /** From now on, when no more lines can be kept. */
   onFull(settings: DecisionLogSettings): void
   /** Of the lines that are not written yet. */
   pendingBytes(): number
@@ -72,6 +72,7 @@ export function createRecord(
   let dropping = false
 
   return {
+    resume: next => isSamePlace(settings, next) && (lines?.resume() ?? true),
     hasRoom: () => !refuses || (lines?.hasRoom() ?? true),
     record(trail, reply) {
       const finishedAt = clock()
@@ -95,4 +96,8 @@ export function createRecord(
       return left === 0
     },
   }
+}
+
+function isSamePlace(one: DecisionLogSettings, other: DecisionLogSettings): boolean {
+  return one === 'none' || other === 'none' ? one === other : one.file === other.file
 }

@@ -1,5 +1,7 @@
-import { type ChildProcess, execFileSync } from 'node:child_process'
+import { type ChildProcess, execFileSync, type SpawnOptions } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
+import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { describe, expect } from 'vitest'
 import { ISSUER, reading } from '../unit/configured.ts'
@@ -33,6 +35,25 @@ function fullPipe(path: string): number {
   const full = openSync(path, 'r+')
   closeSync(filling)
   return full
+}
+
+type Spawn = (command: string, args: string[], options: SpawnOptions) => ChildProcess
+
+/** Stopped, as by Ctrl-S, with as much in it as it takes. */
+async function stoppedTerminal(_: string, spawn: Spawn): Promise<number> {
+  const terminal = `
+import os, pty, sys
+ours, theirs = pty.openpty()
+os.set_blocking(theirs, False)
+try:
+    while True: os.write(theirs, b' ' * 4096)
+except BlockingIOError: pass
+os.set_blocking(theirs, True)
+print(os.ttyname(theirs), flush=True)
+sys.stdin.read()`
+  const holder = spawn('python3', ['-c', terminal], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const [name] = await once(holder.stdout as Readable, 'data')
+  return openSync(`${name}`.trim(), constants.O_RDWR | constants.O_NOCTTY)
 }
 
 /**
@@ -74,15 +95,17 @@ describe('standard output', TOGETHER, () => {
 })
 
 describe('where what it writes is not taken', TOGETHER, () => {
-  it.for<[what: string, opened: (pipe: string) => number, meanwhile?: (stderr: number) => void]>([
+  type Opened = (pipe: string, spawn: Spawn) => number | Promise<number>
+  it.for<[what: string, opened: Opened, meanwhile?: (stderr: number) => void]>([
     ['full', () => openSync('/dev/full', 'w')],
     ['a pipe that nobody reads', fullPipe],
+    ['a terminal that is stopped', stoppedTerminal],
     ['a pipe that nobody reads, and that another makes wait for its reader', fullPipe, shareWithAnother],
   ])(
     'it serves on when standard error is %s, and ends as it is told',
-    async ([, opened, meanwhile], { at, launch }) => {
+    async ([, opened, meanwhile], { at, launch, spawn }) => {
       const admin = await vacantAddress()
-      const full = opened(at.path('pipe'))
+      const full = await opened(at.path('pipe'), spawn)
       const file = at.configure(config => set({ admin })(config.listen))
       const { child, ended } = launch(file, { stdout: 'ignore', stderr: full })
       const healthy = () =>

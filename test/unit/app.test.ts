@@ -634,6 +634,33 @@ describe('a decision log that is swapped', () => {
     expect(lines.filter(line => JSON.parse(line).reason !== 'token_missing')).toEqual([])
   })
 
+  it('is written on where it is wanted again before its last lines were written, and no line is cut', async () => {
+    execFileSync('mkfifo', [at.path('slow')])
+    const piped = (more: object = {}) => at.configure(set({ decision_log: { file: 'slow', ...more } }))
+    const service = await start(piped())
+    const paths: string[] = []
+    const ask = async (path: string) => {
+      paths.push(path)
+      await service.check(undefined, { path })
+    }
+    const many = (name: string) =>
+      Promise.all(Array.from({ length: 100 }, (_, i) => ask(`/${name}/${i}/${'x'.repeat(1_000)}`)))
+    await many('first')
+    for (const again of [{}, { on_full: 'drop' }]) {
+      at.configure()
+      await service.reload()
+      piped(again)
+      await service.reload()
+      await many(JSON.stringify(again))
+    }
+    const reader = spawn('cat', [at.path('slow')], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const read = text(reader.stdout)
+    await service.stop()
+    const lines = (await read).split('\n').slice(0, -1)
+    expect(lines.map(line => JSON.parse(line).path).toSorted()).toEqual(paths.toSorted())
+    expect(service.told('error')).toEqual([])
+  }, 20_000)
+
   it('has its waiting lines counted, also after it was replaced or would have been', async () => {
     const pending = 'agent_authz_decision_log_pending_bytes'
     const service = await start(at.configure(set({ decision_log: { file: '/dev/full' } })))
