@@ -71,10 +71,7 @@ export function createLineLog(path: string | undefined, events: LineLogEvents): 
       return true
     },
     pendingBytes: pending,
-    reopen() {
-      reopening = true
-      if (!writing) swap()
-    },
+    reopen,
     async close(patience) {
       if (state === 'open') state = 'closing'
       flush()
@@ -89,9 +86,17 @@ export function createLineLog(path: string | undefined, events: LineLogEvents): 
       return hasLeft() ? pending() : 0
     },
     resume() {
-      if (state !== 'closed') state = 'open'
-      return state === 'open'
+      if (state === 'closed') return false
+      // In the meantime its file may have been moved away.
+      if (state !== 'open') reopen()
+      state = 'open'
+      return true
     },
+  }
+
+  function reopen(): void {
+    reopening = true
+    if (!writing) swap()
   }
 
   function hasLeft(): boolean {

@@ -206,6 +206,38 @@ describe('a file that is moved away', () => {
   })
 })
 
+describe('a log that is resumed', () => {
+  it('takes lines again, behind those of before, in the file that has its name then', async () => {
+    const { path, told, events } = newFile('resumed')
+    symlinkSync('/dev/full', path)
+    const log = createLineLog(path, events)
+    log.append('before')
+    await vi.waitFor(() => expect(told).toEqual(['failed ENOSPC']))
+    expect(await log.close(0)).toBeGreaterThan(0)
+    unlinkSync(path)
+    expect(log.resume()).toBe(true)
+    log.append('after')
+    expect(await log.close(5_000)).toBe(0)
+    expect(wholeLines(path)).toEqual(['before', 'after'])
+  })
+
+  it('is not once all was written, which closes it', async () => {
+    const log = createLineLog(join(folder, 'closed'), quiet)
+    expect(await log.close(1_000)).toBe(0)
+    expect(log.resume()).toBe(false)
+    expect(log.append('late')).toBe(false)
+  })
+
+  it('has nothing left for who closed it before', async () => {
+    const log = createLineLog('/dev/full', quiet)
+    log.append('line')
+    const closing = log.close(50)
+    expect(log.resume()).toBe(true)
+    expect(await closing).toBe(0)
+    await log.close(0)
+  })
+})
+
 describe('a disk that is full', () => {
   it('keeps lines up to its bound, says so once, and tells what it could not write', async () => {
     const { told, events } = newFile('unused')
