@@ -69,6 +69,14 @@ it('one over TLS that names no protocol, as health checks may, is closed without
   expect(await buffer(peer)).toHaveLength(0)
 })
 
+it('one that begins with TLS and goes no further is cut', async () => {
+  const { crt: cert, key } = make.leaf('unfinished')
+  const { port } = await started({ tls: { cert, key } })
+  const peer = connectTcp(port, '127.0.0.1').on('error', () => undefined)
+  // After 10 s; node:tls would wait for two minutes.
+  await once(peer.resume(), 'close')
+})
+
 it('tells how many streams a connection may have', async () => {
   const { address } = await started({ max_concurrent_streams: 7 })
   const [settings] = await once(connection(`http://${address}`), 'remoteSettings')
