@@ -6,6 +6,7 @@ import { problemsOf } from './config-problems.ts'
 import { policySettings } from './decide/decide.ts'
 import { issuersSettings } from './identify/identify.ts'
 import { listenSettings } from './listen/listen.ts'
+import { readNamedFile } from './named-file.ts'
 import { decisionLogSettings } from './record/record.ts'
 import { Unusable } from './unusable.ts'
 
@@ -106,7 +107,7 @@ function references(value: unknown, folder: string, place: string, problems: str
 
 function fileText(path: string, place: string, problems: string[]): string {
   try {
-    return readFileSync(path, 'utf8').trimEnd()
+    return readNamedFile(path).toString().trimEnd()
   } catch (error) {
     problems.push(`${place}: cannot read ${path} (${(error as NodeJS.ErrnoException).code})`)
     return ''

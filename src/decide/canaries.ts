@@ -1,7 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
+import { readNamedFile } from '../named-file.ts'
 import { isObject, type Json } from '../types.ts'
 import { Unusable } from '../unusable.ts'
 
@@ -19,7 +20,7 @@ export type Canary = z.infer<typeof canary>
 export function readCanaries(folder: string): Canary[] {
   return listed(folder).flatMap(name => {
     try {
-      return canaries.parse(JSON.parse(readFileSync(join(folder, name), 'utf8')))
+      return canaries.parse(JSON.parse(readNamedFile(join(folder, name)).toString()))
     } catch {
       throw new Unusable(
         `policy.canaries: ${join(folder, name)} is not {name, input, expect}, or a list of these`,

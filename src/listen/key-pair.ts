@@ -1,6 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
+import { readNamedFile } from '../named-file.ts'
 import { Unusable } from '../unusable.ts'
 
 export interface TlsSettings {
@@ -50,7 +50,7 @@ function assertAccepted(tls: TlsSettings, pair: { cert: Buffer; key: Buffer }): 
 
 function readPem(name: string, file: string): Buffer {
   try {
-    return readFileSync(file)
+    return readNamedFile(file)
   } catch (error) {
     throw new Unusable(`listen.tls.${name}: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`)
   }

@@ -39,8 +39,16 @@ describe('the house', () => {
     expect(trespasses).toEqual([])
   })
 
-  it('gives rooms nothing from outside but doors, nouns, the two errors, and how to read a time or a number and watch a file', () => {
-    const common = ['types.ts', 'denied.ts', 'unusable.ts', 'duration.ts', 'lossless.ts', 'watched-file.ts']
+  it('gives rooms nothing from outside but doors, nouns, the two errors, and how to read a time, a number or a file and watch one', () => {
+    const common = [
+      'types.ts',
+      'denied.ts',
+      'unusable.ts',
+      'duration.ts',
+      'lossless.ts',
+      'named-file.ts',
+      'watched-file.ts',
+    ]
     const reaching = [...imports]
       .filter(([from]) => room(from) !== '')
       .flatMap(([from, targets]) =>

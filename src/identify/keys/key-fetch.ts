@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici'
+import { readNamedFile } from '../../named-file.ts'
 import { Unusable } from '../../unusable.ts'
 import { type IssuerSettings, isTrustworthyUrl } from '../settings.ts'
 import { KeysUnreadable } from './keys-unreadable.ts'
@@ -50,7 +50,7 @@ function createDispatcher({ name, ca_file, proxy }: IssuerSettings): Dispatcher 
 
 function readCa(name: string, file: string): Buffer {
   try {
-    const pem = readFileSync(file)
+    const pem = readNamedFile(file)
     new X509Certificate(pem)
     return pem
   } catch (error) {
