@@ -92,7 +92,9 @@ export async function startService(file: string, log: Log): Promise<Service> {
     grpc: listen.grpc,
     admin: listen.admin,
     reload,
-    reopen: () => record.reopen(),
+    reopen() {
+      for (const each of [record, ...unwritten]) each.reopen()
+    },
     stop: () => {
       ending ??= stop()
       return ending
@@ -119,6 +121,7 @@ export async function startService(file: string, log: Log): Promise<Service> {
   async function replaceConfiguration(): Promise<void> {
     watched.reading()
     const next = readConfig(file)
+    for (const each of unwritten) if (each.pendingBytes() === 0) unwritten.delete(each)
     const nextRecord =
       [record, ...unwritten].find(each => each.resume(next.decision_log)) ??
       createRecord(next.decision_log, { clock, log, metrics })

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
@@ -56,7 +55,7 @@ export function readConfig(file: string): Config {
 function parse(file: string): unknown {
   let text: string
   try {
-    text = readFileSync(file, 'utf8')
+    text = readNamedFile(file).toString()
   } catch (error) {
     throw new Unusable(`cannot read the configuration ${file} (${(error as NodeJS.ErrnoException).code})`)
   }

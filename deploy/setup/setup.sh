@@ -75,7 +75,7 @@ step() { # WHAT COMMAND...: shows what the command said only where it failed
     cat "$tmp/log" >&2
     fail "$what: failed, as told above. Tools that PATH has in the pinned version are not fetched"
   }
-  kill "$ticker"
+  kill "$ticker" 2>/dev/null || :
   ticker=''
   say "  done in $(passed)"
 }
@@ -132,7 +132,7 @@ if command -v flock >/dev/null; then
   }
 fi
 ticker=''
-trap 'rm -rf "$tmp"; [ -z "$ticker" ] || kill "$ticker"' EXIT
+trap 'rm -rf "$tmp"; [ -z "$ticker" ] || kill "$ticker" 2>/dev/null || :' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 rm -rf "$tmp"

@@ -25,7 +25,7 @@ const HANDSHAKE_MS = 10_000
 const RESETS = { streamResetBurst: 1_000_000, streamResetRate: 100_000 }
 
 export interface GrpcEvents extends CertificateEvents {
-  /** There were as many connections as there may be. */
+  /** There were as many connections, or as many in the middle of TLS, as there may be. */
   connectionRefused(): void
 }
 

@@ -43,7 +43,7 @@ export const listenSettings = z.strictObject({
     ),
   max_connection_age: secondToDay
     .prefault('30m')
-    .describe('Then a connection is ended without losing a check, and spreads anew over the instances.'),
+    .describe('Then a connection is ended, its checks answered; what crosses its end is asked again.'),
   keepalive: secondToDay
     .prefault('30s')
     .describe(

@@ -29,8 +29,7 @@ export interface LineLog {
   reopen(): void
   /**
    * Writes what is pending, then takes no more. Resolves after at most `patience` ms, to the number of bytes
-   * not written by then, 0 where it was resumed. These are still tried, but do not keep the process alive.
-   * May be asked again.
+   * not written by then; these are still tried, but do not keep the process alive. May be asked again.
    */
   close(patience: number): Promise<number>
   /** Takes lines again after `close`, unless all was written already and it is closed. */
@@ -83,7 +82,7 @@ export function createLineLog(path: string | undefined, events: LineLogEvents): 
         })
       })
       if (state === 'closing') state = 'abandoned'
-      return hasLeft() ? pending() : 0
+      return pending()
     },
     resume() {
       if (state === 'closed') return false
@@ -97,10 +96,6 @@ export function createLineLog(path: string | undefined, events: LineLogEvents): 
   function reopen(): void {
     reopening = true
     if (!writing) swap()
-  }
-
-  function hasLeft(): boolean {
-    return state !== 'open'
   }
 
   function pending(): number {

@@ -10,6 +10,7 @@ describe('a file that becomes a pipe to which nobody writes', TOGETHER, () => {
   it.for<[name: string, failed: string]>([
     ['jwks.json', 'agent_authz_key_fetches_total{issuer="corp",outcome="unreachable"}'],
     ['authz.crt', 'agent_authz_certificate_loads_total{outcome="error"}'],
+    ['agent-authz.yaml', 'agent_authz_configuration_loads_total{outcome="error"}'],
     ['bundle.tar.gz', 'agent_authz_policy_loads_total{outcome="error"}'],
   ])('is told, and the one before stays in force: %s', async ([name, failed], { at, serve }) => {
     copyFileSync(BUNDLE, at.path('bundle.tar.gz'))

@@ -661,6 +661,17 @@ describe('a decision log that is swapped', () => {
     expect(service.told('error')).toEqual([])
   }, 20_000)
 
+  it('follows its name when it is asked to, though another has taken its place, and writes what waits', async () => {
+    symlinkSync('/dev/full', at.path('full.jsonl'))
+    const service = await start(at.configure(set({ decision_log: { file: 'full.jsonl' } })))
+    await service.ask()
+    at.configure()
+    await service.reload()
+    rmSync(at.path('full.jsonl'))
+    service.reopen()
+    await vi.waitFor(() => expect(at.decisions('full.jsonl')).toHaveLength(1), patient)
+  })
+
   it('has its waiting lines counted, also after it was replaced or would have been', async () => {
     const pending = 'agent_authz_decision_log_pending_bytes'
     const service = await start(at.configure(set({ decision_log: { file: '/dev/full' } })))

@@ -84,12 +84,15 @@ it('tells how many streams a connection may have', async () => {
 })
 
 it('a connection is ended at its age, when what it began is answered, and the next one serves', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
   const held = heldCheck()
-  const { address } = await started({ max_connection_age: 50 }, held.check)
+  const { address } = await started({ max_connection_age: 1_000 }, held.check)
   const session = connection(`http://${address}`)
   const answer = call(session, frame(REQUEST))
   await held.begun
-  const [code, lastStream] = await once(session, 'goaway')
+  const told = once(session, 'goaway')
+  await vi.advanceTimersByTimeAsync(1_100)
+  const [code, lastStream] = await told
   expect({ code, lastStream }).toEqual({ code: 0, lastStream: 2 ** 31 - 1 })
   for (let roundTrips = 0; roundTrips < 100; roundTrips++) await new Promise(resolve => session.ping(resolve))
   held.end(allowed)

@@ -227,15 +227,6 @@ describe('a log that is resumed', () => {
     expect(log.resume()).toBe(false)
     expect(log.append('late')).toBe(false)
   })
-
-  it('has nothing left for who closed it before', async () => {
-    const log = createLineLog('/dev/full', quiet)
-    log.append('line')
-    const closing = log.close(50)
-    expect(log.resume()).toBe(true)
-    expect(await closing).toBe(0)
-    await log.close(0)
-  })
 })
 
 describe('a disk that is full', () => {

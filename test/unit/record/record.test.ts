@@ -179,6 +179,21 @@ describe('a decision log that is full', () => {
     await room.close(0)
   })
 
+  it('says nothing of what is left where it goes on, or was closed again', async () => {
+    const settings = { file: '/dev/full', on_full: 'refuse' } as const
+    const { room, answer, logged } = start(settings)
+    answer()
+    const earlier = room.close(50)
+    expect(room.resume(settings)).toBe(true)
+    const last = room.close(100)
+    expect(await earlier).toBe(false)
+    const told = () =>
+      logged.filter(([, message]) => message === 'the end of the decision log is not written')
+    expect(told()).toEqual([])
+    expect(await last).toBe(false)
+    expect(told()).toHaveLength(1)
+  })
+
   it('says at the end how much is not written', async () => {
     const { room, logged, answer } = start({ file: '/dev/full', on_full: 'refuse' })
     answer()
