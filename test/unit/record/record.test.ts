@@ -183,10 +183,12 @@ describe('a decision log that is full', () => {
     const settings = { file: '/dev/full', on_full: 'refuse' } as const
     const { room, answer, logged } = start(settings)
     answer()
-    const earlier = room.close(50)
+    const first = room.close(10)
     expect(room.resume(settings)).toBe(true)
+    expect(await first).toBe(false)
+    const second = room.close(50)
     const last = room.close(100)
-    expect(await earlier).toBe(false)
+    expect(await second).toBe(false)
     const told = () =>
       logged.filter(([, message]) => message === 'the end of the decision log is not written')
     expect(told()).toEqual([])
