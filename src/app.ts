@@ -42,14 +42,14 @@ export async function startService(file: string, log: Log): Promise<Service> {
   let config = readConfig(file)
   const { listen: listening } = config
   let record = createRecord(config.decision_log, { clock, log, metrics })
+  /** Logs of configurations before, with lines that a slow disk has not taken yet. */
+  const unwritten = new Set<RecordRoom>()
   metrics.pendingLogBytes(() => [record, ...unwritten].reduce((sum, each) => sum + each.pendingBytes(), 0))
   // In-flight checks of a configuration that was replaced write to the log that is open now.
   const currentRecord: Pick<RecordRoom, 'hasRoom' | 'record'> = {
     hasRoom: () => record.hasRoom(),
     record: (trail, reply) => record.record(trail, reply),
   }
-  /** Logs of configurations before, with lines that a slow disk has not taken yet. */
-  const unwritten = new Set<RecordRoom>()
   let engine = await createEngine(config, { clock, log, metrics, record: currentRecord }).catch(
     async (error: unknown) => {
       await record.close(0)

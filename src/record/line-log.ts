@@ -175,14 +175,14 @@ export function createLineLog(path: string | undefined, events: LineLogEvents): 
       closeSync(fd)
       fd = next.fd
       cut = next.cut
-      if (batch) batch = batchOf(batch.subarray(linesWritten(batch)))
+      if (batch) batch = batchOf(batch.subarray(firstUnwritten(batch)))
     } catch (error) {
       events.reopenFailed(error instanceof Unusable ? error.message : `cannot look at ${path}`)
     }
   }
 
   /** Where the first line begins that is not written whole. */
-  function linesWritten(bytes: Buffer): number {
+  function firstUnwritten(bytes: Buffer): number {
     return written > begin ? bytes.lastIndexOf(LINE_END, written - 1) + 1 : begin
   }
 
