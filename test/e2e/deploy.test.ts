@@ -98,10 +98,7 @@ async function linesOf(running: Load, act: () => Promise<void>): Promise<Record<
   await act()
   await running.stop()
   for (const replica of replicas)
-    await until(
-      'its last lines',
-      async () => (await sample(replica, 'decision_log_pending_bytes')) === 0 || undefined,
-    )
+    await until('its last lines', async () => (await sample(replica, 'decision_log_pending_bytes')) === 0)
   return lines().filter(line => !before.has(line.decision_id))
 }
 
@@ -128,16 +125,14 @@ async function asked({ service }: Replica): Promise<boolean> {
   )
   return host.health_status.failed_active_health_check !== true
 }
-const heardHealthy = (replica: Replica) =>
-  until('Envoy to ask it again', async () => (await asked(replica)) || undefined)
-const heardGone = (replica: Replica) =>
-  until('Envoy to ask it no more', async () => !(await asked(replica)) || undefined)
+const heardHealthy = (replica: Replica) => until('Envoy to ask it again', async () => await asked(replica))
+const heardGone = (replica: Replica) => until('Envoy to ask it no more', async () => !(await asked(replica)))
 
 /** Once it is there, known to Envoy and asked. */
 async function backAgain(replica: Replica): Promise<void> {
   await replica.startAgain()
   await heardHealthy(replica)
-  await until('a check', async () => (await sample(replica, 'check_duration_seconds_count')) || undefined)
+  await until('a check', async () => (await sample(replica, 'check_duration_seconds_count')) > 0)
 }
 
 describe('two instances under load', () => {
@@ -149,7 +144,7 @@ describe('two instances under load', () => {
       for (const replica of [...replicas, ...replicas]) {
         replica.service.process.signal('SIGTERM')
         await heardGone(replica)
-        await until('it to end', () => !replica.service.process.running() || undefined)
+        await until('it to end', () => !replica.service.process.running())
         await running.more(100)
         await backAgain(replica)
         await running.more(100)
@@ -174,7 +169,7 @@ describe('two instances under load', () => {
             settings.decision_log = { file: join(dirname(replica.config), `decisions-${turn % 2}.jsonl`) }
           })
           replica.service.process.signal('SIGHUP')
-          await until('a reload', async () => (await sample(replica, loads)) > before || undefined)
+          await until('a reload', async () => (await sample(replica, loads)) > before)
           await running.more(20)
         }
     })
@@ -188,7 +183,7 @@ describe('two instances under load', () => {
     await running.more(200)
     const before = running.answers.length
     killed.service.process.signal('SIGKILL')
-    await until('it to end', () => !killed.service.process.running() || undefined)
+    await until('it to end', () => !killed.service.process.running())
     const begun = running.begun()
     await heardGone(killed)
     await running.more(200)

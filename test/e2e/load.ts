@@ -64,7 +64,7 @@ export function load(port: number, token: string): Load {
     begun: () => begun,
     async more(wanted) {
       const enough = answers.length + wanted
-      await until('answers', () => answers.length >= enough || undefined)
+      await until('answers', () => answers.length >= enough)
     },
     async stop() {
       stopped = true

@@ -81,7 +81,7 @@ function asking({ client }: Kept, token: string, clients = CLIENTS) {
   return {
     answers,
     over,
-    some: (many: number) => until('answers', () => answers.length >= many || undefined),
+    some: (many: number) => until('answers', () => answers.length >= many),
   }
 }
 
@@ -103,11 +103,11 @@ describe.each(['SIGTERM', 'SIGINT'] as const)('%s', signal => {
       }),
     )
     const known = `agent_authz_keys{issuer="held"}`
-    await until('the keys', async () => (await metric(serving.admin(), known)) || undefined)
+    await until('the keys', async () => (await metric(serving.admin(), known)) > 0)
     const states: string[] = []
     const watch = serving.client().watch('')
     watch.on('data', ({ status }) => states.push(status)).on('error', () => undefined)
-    await until('health', () => states.includes('SERVING') || undefined)
+    await until('health', () => states.includes('SERVING'))
 
     // Checks that wait for a key which the issuer does not give yet.
     let release = (): void => undefined
@@ -120,7 +120,7 @@ describe.each(['SIGTERM', 'SIGINT'] as const)('%s', signal => {
     const answers = [await serving.client().check(request(token))]
 
     serving.child.kill(signal)
-    await until('health to say that it leaves', () => states.includes('NOT_SERVING') || undefined)
+    await until('health to say that it leaves', () => states.includes('NOT_SERVING'))
     expect((await fetch(`${serving.admin()}/readyz`)).status).toBe(503)
     answers.push(await serving.client().check(request(token)))
     // None of these brings it off its way; the other configuration is not for it any more.
@@ -177,7 +177,7 @@ describe('SIGKILL', () => {
     const serving = await serve()
     const token = await at.mint()
     const lone = idOf(await serving.client().check(request(token)))
-    await until('a lone line', () => idsIn('decisions.jsonl').includes(lone) || undefined)
+    await until('a lone line', () => idsIn('decisions.jsonl').includes(lone))
     // So few that a line waits for its 50 ms, and not for a disk that others keep busy.
     const { answers, over, some } = asking(serving, token, FEW_CLIENTS)
     await some(500)
@@ -230,7 +230,7 @@ describe('SIGHUP', () => {
 
     rmSync(at.path('audience'))
     serving.child.kill('SIGHUP')
-    await until('the failure', async () => (await loads('error')) || undefined)
+    await until('the failure', async () => (await loads('error')) > 0)
     expect([await loads('error'), serving.count(`${at.path('agent-authz.yaml')} cannot be used`)]).toEqual([
       1, 1,
     ])
@@ -255,7 +255,7 @@ describe('SIGHUP', () => {
     // Seen to change twice: whoever else looks at a file has looked at it meanwhile.
     for (const looks of [1, 2]) {
       at.write('jwks.json', 'broken '.repeat(looks))
-      await until('a look', async () => (await metric(serving.admin(), malformed)) === looks || undefined)
+      await until('a look', async () => (await metric(serving.admin(), malformed)) === looks)
     }
     expect(serving.count(wrong)).toBe(1)
   })

@@ -42,11 +42,7 @@ function atOnce(matrix: Matrix, listener: string, crowd: readonly Sent[]): Promi
       if (place % ON_ONE_CONNECTION === 0) sessions.unshift(open(port))
       return sendOn(sessions[0] as ClientHttp2Session, sent)
     })
-    const allWait = until(
-      'all to wait',
-      async () => (await waiting()) === crowd.length || undefined,
-      PATIENCE_MS,
-    )
+    const allWait = until('all to wait', async () => (await waiting()) === crowd.length, PATIENCE_MS)
     const [answered] = await Promise.all([
       Promise.all(answers),
       allWait.finally(() => service.process.signal('SIGCONT')),

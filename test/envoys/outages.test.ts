@@ -184,18 +184,12 @@ describe.each<[how: string, end: () => Promise<void>]>([
   it('nothing passes without a word of ours but where Envoy is told so, and then all is well', async () => {
     await allWell()
     const loads = PATIENT.map(load)
-    await until('the load', () => loads.every(({ answers }) => answers.length >= 5) || undefined)
+    await until('the load', () => loads.every(({ answers }) => answers.length >= 5))
     await end()
     const missed = loads.map(({ answers }) => answers.length + 5)
-    await until(
-      'it to be missed',
-      () => loads.every(({ answers }, i) => answers.length > (missed[i] ?? 0)) || undefined,
-    )
+    await until('it to be missed', () => loads.every(({ answers }, i) => answers.length > (missed[i] ?? 0)))
     service = await startService(matrix.processes, matrix.config)
-    await until(
-      'the load to be answered',
-      () => loads.every(({ answers }) => answers.at(-1) === 200) || undefined,
-    )
+    await until('the load to be answered', () => loads.every(({ answers }) => answers.at(-1) === 200))
     await Promise.all(loads.map(({ stop }) => stop()))
 
     const upstream = matrix.taken()
@@ -228,7 +222,7 @@ describe.each<[how: string, end: () => Promise<void>]>([
 const hasTrusted = (seen: Seen) => Object.keys(trusted(seen)).length > 0
 async function kill(): Promise<void> {
   service.process.signal('SIGKILL')
-  await until('the service to be gone', () => !service.process.running() || undefined)
+  await until('the service to be gone', () => !service.process.running())
 }
 
 /** One request after another, until it is stopped; their statuses. */
